@@ -1,0 +1,1 @@
+"""The inference server: api, engine, worker and session store."""

@@ -1,0 +1,1 @@
+"""The worker: claims turns, keeps session states, runs the engine, commits."""
