@@ -1,0 +1,188 @@
+"""What an architecture may ask of a backend: `Ops`, chosen once at load.
+
+Every backend (`ref`, `cpu`) implements the same few operations with the same laws:
+
+- **Rows are independent.** No reduction crosses rows; what shares a batch changes nothing beyond float rounding, and
+  nothing at all where `Ops.batch_invariant` is true: then a row's result is bit-identical for any number of rows and
+  any division of its tokens into chunks.
+- **Activations are float32 tensors**, contiguous, (N, width); a caller may compute on them with torch. Where an
+  operation of several rows of tokens is meant, N = B·T, row-major: row b·T + t is token t of row b.
+- **Weights are prepared once**: `linear` and `embedding` copy what they need, the caller may drop the weight.
+- Whatever is written to a state is rounded to `state_dtype` first and used rounded, so that a token read back from
+  the ring is the token that was used inside its chunk.
+
+It knows nothing of layers, models or sessions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from model.weights import Weight
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """The geometry of one model's windowed attention.
+
+    heads H query heads share kv_heads G key/value heads, H/G in a row each (query head h uses kv head h // (H/G)).
+    window W: positions a token sees, itself included. num_sinks: first tokens of the session that stay visible.
+    inv_freq: D/2 angular frequencies in radians per position, float64 (see `rope_frequencies`).
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    window: int
+    num_sinks: int
+    inv_freq: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} query heads cannot share {self.kv_heads} key/value heads evenly")
+        if len(self.inv_freq) * 2 != self.head_dim:
+            raise ValueError(
+                f"head_dim {self.head_dim} needs {self.head_dim // 2} frequencies, not {len(self.inv_freq)}"
+            )
+        if not 0 <= self.num_sinks <= self.window:
+            raise ValueError(f"num_sinks {self.num_sinks} must lie between 0 and the window {self.window}")
+
+    @property
+    def qkv_width(self) -> int:
+        """Width of the stacked product: H query heads, then G key heads, then G value heads."""
+        return (self.heads + 2 * self.kv_heads) * self.head_dim
+
+    @property
+    def scale(self) -> float:
+        """Softmax scale, 1/√D."""
+        return 1.0 / math.sqrt(self.head_dim)
+
+
+def rope_frequencies(theta: float, head_dim: int) -> tuple[float, ...]:
+    """theta^(−2i/D) for i < D/2 (Su et al. 2021, arXiv 2104.09864, eq. 15), float64."""
+    return tuple(theta ** (-2.0 * i / head_dim) for i in range(head_dim // 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Rope:
+    """Where the tokens of one `advance` lie, and the angles that go with it; made once, used by every layer.
+
+    position (B,) int64: tokens each row had read before. lengths (B,) int64: real tokens of each row, 0 ≤ lengths ≤ T.
+    cos, sin (B, T, D/2) float32: of position + t, angles computed in float64.
+    query_cos, query_sin (D/2,) float32: of the re-based query position W, at which sinks are met. A sink j is met only
+        once it has left the window, j ≤ p − W, so the re-based position min(p, W) is W whenever it is used.
+    sink_cos, sink_sin (num_sinks, D/2) float32: of the sinks' own positions 0 … num_sinks−1.
+    """
+
+    spec: WindowSpec
+    T: int
+    position: Tensor
+    lengths: Tensor
+    cos: Tensor
+    sin: Tensor
+    query_cos: Tensor
+    query_sin: Tensor
+    sink_cos: Tensor
+    sink_sin: Tensor
+
+
+class Linear(Protocol):
+    """One or several matrices stacked along their outputs, ready to be multiplied."""
+
+    @property
+    def in_features(self) -> int:
+        """Width of what is read."""
+        ...
+
+    @property
+    def out_features(self) -> int:
+        """Width of what is returned: the sum over the stacked matrices."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x (N, in) float32 contiguous → x·Wᵀ (N, out) float32, the stacked matrices' outputs side by side."""
+        ...
+
+
+class Embedding(Protocol):
+    """Token ids to rows of the embedding matrix."""
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """ids (N,) int64, each in 0 … V−1 → (N, E) float32, a new tensor. Raises IndexError on other ids."""
+        ...
+
+
+class Ops(Protocol):
+    """One backend, as one model uses it."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in logs and reports, e.g. "ref" or "cpu-avx2"."""
+        ...
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """Dtype of ring and sink leaves."""
+        ...
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's result is bit-identical at every number of rows and chunk size."""
+        ...
+
+    def linear(self, weights: Sequence[Weight]) -> Linear:
+        """Prepare `weights`, each (out_i, in), stacked along out. Raises ValueError if their inputs differ."""
+        ...
+
+    def embedding(self, weight: Weight) -> Embedding:
+        """Prepare the (V, E) embedding matrix."""
+        ...
+
+    def add_norm(self, h: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+        """h += delta (in place, where there is a delta), then RMSNorm(h)·weight.
+
+        h, delta (N, E) float32 contiguous; weight (E,) float32. Returns (N, E) float32, a new tensor.
+        RMSNorm: x / √(mean(x²) + eps) · weight (Zhang and Sennrich 2019, arXiv 1910.07467).
+        """
+        ...
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """gate_up (N, 2F): silu(gate)·up, (N, F), where silu(x) = x·sigmoid(x) (Shazeer 2020, arXiv 2002.05202)."""
+        ...
+
+    def rope(self, spec: WindowSpec, position: Tensor, lengths: Tensor, T: int) -> Rope:
+        """Angles for tokens position … position + T − 1 of each row. position, lengths (B,) int64; exact to 10^9."""
+        ...
+
+    def window_attention(
+        self, qkv: Tensor, rope: Rope, *, ring_k: Tensor, ring_v: Tensor, sink_k: Tensor, sink_v: Tensor
+    ) -> Tensor:
+        """Causal attention over the last W positions plus the sinks that have left the window; writes the state.
+
+        qkv (B·T, (H+2G)·D) float32, before RoPE, left unmodified.
+        ring_k, ring_v (B, G, W, D), sink_k, sink_v (B, G, num_sinks, D), state_dtype, updated in place; rows may be
+        any distance apart (a slice of a pool), each row contiguous.
+
+        The token at absolute position p:
+        - writes its key after RoPE, and its value, to ring slot p mod W; where p < num_sinks also its key *before*
+          RoPE, and its value, to sink slot p; all rounded to state_dtype.
+        - attends to positions max(0, p−W+1) … p of the ring, and to the sinks j ≤ p−W, whose keys are rotated at j and
+          met by a second query rotated at the re-based position W, so that distances never exceed W. One softmax over
+          both, scale 1/√D.
+        Token t sees exactly what it would have seen had the chunk come one token at a time; T may exceed W. For
+        t ≥ lengths[b] nothing is written and the output row is zero.
+
+        Returns (B·T, H·D) float32, a new tensor.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Compile whatever is compiled on first use (cached on disk where the backend can), so no request waits."""
+        ...
