@@ -18,7 +18,8 @@
     ├── NoWorker                503  no_worker           Retry-After
     ├── StoreFull               507  store_full
     ├── CorruptState            500  corrupt_state
-    └── Fenced                  500  fenced              a worker's own: someone newer holds the session
+    ├── Fenced                  500  fenced              a worker's own: someone newer holds the session
+    └── StartupError            500  startup_error       the process can't start: printed, then exit
 
 A message is read by the client: it names ids, parameters and figures, never a prompt's text or token ids, never the
 store's address. It knows nothing of HTTP beyond the numbers.
@@ -188,3 +189,10 @@ class Fenced(PerennialError):
     """Another worker holds this session now; nothing was written."""
 
     code = "fenced"
+
+
+class StartupError(PerennialError):
+    """The server can't start."""
+
+    code = "startup_error"
+    should_retry = False

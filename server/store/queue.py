@@ -20,8 +20,8 @@ class WorkQueue:
         """Up to `count` new deliveries; waits up to `block_ms` ms for the first (0: not at all)."""
         raise NotImplementedError
 
-    async def renew(self, worker_id: str, deliveries: Sequence[Delivery]) -> None:
-        """Say that these are still being worked on."""
+    async def renew(self, worker_id: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Say that these are still being worked on. Returns those that another worker has taken over."""
         raise NotImplementedError
 
     async def takeover(self, worker_id: str, min_idle_ms: int, count: int = 16) -> list[Delivery]:

@@ -124,7 +124,7 @@ class TurnRequest:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a generation ended. turn: the committed turn, None where nothing was. error: of a failed one, OpenAI's shape."""
+    """How a generation ended. turn: the committed turn, None where nothing was kept. error: in OpenAI's shape."""
 
     finish_reason: str
     usage: Mapping[str, Any]
@@ -136,7 +136,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One asked-for turn. request: None once it has ended: its tokens are in the turn then, or meant to be forgotten."""
+    """One asked-for turn. request: None once it has ended: its tokens are in the turn, or meant to be forgotten."""
 
     id: str
     session: str

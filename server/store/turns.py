@@ -21,9 +21,7 @@ class TurnStore:
         """`append` for all rows of a tick (generation id, fence, events), in one round trip."""
         raise NotImplementedError
 
-    async def commit(
-        self, generation_id: str, fence: Fence, turn: Turn | None, result: Result, final: Event
-    ) -> Outcome:
+    async def commit(self, begun: Begun, turn: Turn | None, result: Result, final: Event) -> Outcome:
         """End a generation: OK or FENCED. All or nothing: turn, session's head, status, `done` event, TTLs.
 
         turn None: nothing is kept (cancelled before its first token, or store=false; a session made for a
@@ -31,7 +29,7 @@ class TurnStore:
         """
         raise NotImplementedError
 
-    async def fail(self, generation_id: str, fence: Fence, error: Mapping[str, object], final: Event) -> Outcome:
+    async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
         """End a generation with an `error` event and no turn."""
         raise NotImplementedError
 
