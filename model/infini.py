@@ -61,7 +61,7 @@ class Memory:
     """One layer's memory of B rows, views into the state.
 
     M (B, G, D, D), z (B, G, D), seg_k and seg_v (B, G, C, D), all float32; seg_mask (B, C) uint8; frozen (B,) uint8:
-    1 reads without writing (what is read while frozen is masked out of its segment, so it is never written later).
+    1 reads without writing: no segment that ends while frozen is written, and tokens read while frozen never are.
     """
 
     M: Tensor
@@ -143,5 +143,5 @@ def _write(memory: Memory, b: int, k: Tensor, v: Tensor, start: int, rule: Rule)
     memory.seg_k[b, :, start:end] = k.transpose(0, 1)
     memory.seg_v[b, :, start:end] = v.transpose(0, 1)
     memory.seg_mask[b, start:end] = 1 - memory.frozen[b]
-    if end == memory.segment:
+    if end == memory.segment and not memory.frozen[b]:
         update(memory.M[b], memory.z[b], memory.seg_k[b], memory.seg_v[b], memory.seg_mask[b], rule)

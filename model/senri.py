@@ -26,7 +26,7 @@ from torch import Tensor
 
 from model import infini
 from model.infini import Rule
-from model.kernels import Linear, Ops
+from model.kernels import Linear, Ops, WindowSpec, rope_frequencies
 from model.state import LeafSpec, State, StateSpec
 from model.weights import Weight, WeightsError
 
@@ -75,9 +75,9 @@ class Config:
             )
         if self.head_dim % 2:
             raise WeightsError(f"head_dim is {self.head_dim}; RoPE turns pairs, so it must be even")
-        if not 0 <= self.num_sink_tokens <= self.sliding_window_size:
+        if not 0 <= self.num_sink_tokens < self.sliding_window_size:
             raise WeightsError(
-                f"num_sink_tokens ({self.num_sink_tokens}) must lie between 0 and "
+                f"num_sink_tokens ({self.num_sink_tokens}) must be at least 0 and less than "
                 f"sliding_window_size ({self.sliding_window_size})"
             )
         if self.num_memory_layers and self.memory_layers[-1] >= self.num_hidden_layers:
@@ -174,6 +174,14 @@ class Senri:
         self.ops = ops
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
+        self._window = WindowSpec(
+            heads=config.num_attention_heads,
+            kv_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            window=config.sliding_window_size,
+            num_sinks=config.num_sink_tokens,
+            inv_freq=rope_frequencies(config.rope_theta, config.head_dim),
+        )
         E = config.hidden_size
         embedding = tensors.expect("model.embed_tokens.weight", (config.vocab_size, E))
         self._embed = ops.embedding(embedding)
@@ -216,8 +224,9 @@ class Senri:
         """See `model.state.Model.advance`."""
         c, ops = self.config, self.ops
         B, T = tokens.shape
-        position = state["position"]
-        rope = ops.rope(position, lengths, T)
+        if T == 0:
+            return torch.zeros(B, c.vocab_size), state
+        rope = ops.rope(self._window, state["position"], lengths, T)
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
         x = ops.add_norm(h, None, self._layers[0].input_norm, c.rms_norm_eps)
         for i, layer in enumerate(self._layers):
@@ -225,13 +234,11 @@ class Senri:
             a = ops.window_attention(
                 qkv,
                 rope,
-                state[f"k.{i}"],
-                state[f"v.{i}"],
-                state[f"sink_k.{i}"],
-                state[f"sink_v.{i}"],
-                position,
-                lengths,
-            )
+                ring_k=state[f"k.{i}"],
+                ring_v=state[f"v.{i}"],
+                sink_k=state[f"sink_k.{i}"],
+                sink_v=state[f"sink_v.{i}"],
+            )  # (B·T, H·D)
             if layer.memory:
                 a = self._remember(i, layer, qkv, a, state, lengths)
             x = ops.add_norm(h, layer.out(a), layer.post_norm, c.rms_norm_eps)
@@ -240,7 +247,8 @@ class Senri:
             x = ops.add_norm(h, layer.down(x), after, c.rms_norm_eps)
         last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last] if T > 1 else x).float()
-        position += lengths
+        state["position"].add_(lengths)
+        state["pending"].masked_fill_(lengths > 0, 0)
         return logits, state
 
     def _remember(self, i: int, layer: Layer, qkv: Tensor, local: Tensor, state: State, lengths: Tensor) -> Tensor:

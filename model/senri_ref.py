@@ -17,7 +17,7 @@ from model.weights import Weight
 def logits_ref(config: Config, tensors: Tensors, tokens: list[int], start: int = 0) -> Tensor:
     """Logits (T, V) float64 after every token of a text whose first token stands at absolute position `start`.
 
-    With start > 0 the text has no sinks: they are the tokens at positions 0 … N−1, which it does not contain.
+    What lies before `start` is blank, zero keys and values, as in an empty state that is put at that position.
     """
     c = config
     H, G, D = c.num_attention_heads, c.num_key_value_heads, c.head_dim
@@ -66,14 +66,17 @@ def _local_attention(c: Config, q: Tensor, k: Tensor, v: Tensor, t: int, start: 
     W, p = c.sliding_window_size, start + t
     window = [s for s in range(t + 1) if start + s > p - W]
     sinks = [s for s in range(t + 1) if start + s < c.num_sink_tokens and start + s <= p - W]
+    reachable = min(W, p + 1) + sum(j <= p - W for j in range(c.num_sink_tokens))
+    blanks = reachable - len(window) - len(sinks)
     heads = []
     for h in range(c.num_attention_heads):
         near = rotate(q[t, h], p, c.rope_theta)
         far = rotate(q[t, h], min(p, W), c.rope_theta)
         scores = [far @ rotate(k[s, h], start + s, c.rope_theta) for s in sinks]
         scores += [near @ rotate(k[s, h], start + s, c.rope_theta) for s in window]
+        scores += [torch.zeros((), dtype=torch.float64)] * blanks
         weights = torch.softmax(torch.stack(scores) / c.head_dim**0.5, dim=0)
-        heads.append(weights @ v[sinks + window, h])
+        heads.append(weights[: len(sinks + window)] @ v[sinks + window, h])
     return torch.stack(heads)
 
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 
@@ -146,6 +148,35 @@ class State(Mapping[str, Tensor]):
         return self.spec.hash() == other.spec.hash() and all(torch.equal(t, other[n]) for n, t in self.items())
 
 
+def to_bytes(state: State) -> bytes:
+    """A state as one safetensors file, with the hash of its specification in the header."""
+    return save({n: t.contiguous() for n, t in state.items()}, metadata={"state_spec": state.spec.hash()})
+
+
+def from_bytes(spec: StateSpec, data: bytes) -> State:
+    """The state that `to_bytes` wrote, bit for bit. Raises `StateError` for anything else, naming what does not fit."""
+    try:
+        leaves = load(data)
+    except SafetensorError as error:
+        raise StateError(f"not a whole safetensors file: {error}") from error
+    if missing := [n for n in spec if n not in leaves]:
+        raise StateError(f"leaf {missing[0]} is missing")
+    for name, t in leaves.items():
+        if name not in spec:
+            raise StateError(f"leaf {name} is not one of this model's")
+        if tuple(t.shape[1:]) != spec[name].shape or t.dtype != spec[name].dtype:
+            raise StateError(
+                f"leaf {name} is {t.dtype} {tuple(t.shape[1:])}; this model's is {spec[name].dtype} {spec[name].shape}"
+            )
+    if len({t.shape[0] for t in leaves.values()}) != 1:
+        raise StateError("the leaves differ in their number of rows")
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    written = header.get("__metadata__", {}).get("state_spec")
+    if written != spec.hash():
+        raise StateError(f"written under the state specification {written}; this model's is {spec.hash()}")
+    return State(spec, {n: leaves[n] for n in spec})
+
+
 class Model(Protocol):
     """What the engine, the trainer and the laws know of an architecture."""
 
@@ -166,10 +197,6 @@ class Model(Protocol):
         float32 after each row's last real token (a row of length 0: unspecified), and the same state.
         A row of length 0 keeps its state bit for bit (law 5).
         """
-        ...
-
-    def unroll(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """All logits (B, T, V) of whole rows (B, T), differentiable through the returned new state (training)."""
         ...
 
 

@@ -1,0 +1,49 @@
+"""Which architectures there are, and how a checkpoint becomes a model.
+
+The only module that knows them all; nothing else imports more than one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.kernels import Ops
+from model.senri import Config, Senri
+from model.state import Model
+from model.weights import Checkpoint, WeightsError, open_checkpoint
+
+
+def _senri(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> Senri:
+    return Senri(Config.from_hf(checkpoint.config, **overrides), checkpoint, ops)
+
+
+Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
+ARCHITECTURES: Mapping[str, Build] = {"senri": _senri}
+# `model_type` of a config.json → the architecture that serves it.
+MODEL_TYPES: Mapping[str, str] = {"llama": "senri", "senri": "senri"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model ready to run. fingerprint: of weights and state specification; a stored state goes with it."""
+
+    model: Model
+    checkpoint: Checkpoint
+    fingerprint: str
+
+
+def load_model(model: str | Path, ops: Ops, **overrides: Any) -> Loaded:
+    """Open, check and prepare a model: a directory, a GGUF file, a name. `overrides` are fields of its configuration.
+
+    Raises `WeightsError` naming the file and the tensor, or the field, that does not fit.
+    """
+    checkpoint = open_checkpoint(model)
+    model_type = str(checkpoint.config.get("model_type"))
+    if model_type not in MODEL_TYPES:
+        known = ", ".join(sorted(MODEL_TYPES))
+        raise WeightsError(f"{checkpoint.path}: model_type {model_type!r} is not served; known are {known}")
+    built = ARCHITECTURES[MODEL_TYPES[model_type]](checkpoint, ops, overrides)
+    return Loaded(built, checkpoint, f"{checkpoint.fingerprint[:16]}-{built.spec.hash()}")

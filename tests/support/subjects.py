@@ -1,0 +1,39 @@
+"""The architectures under the laws. One that is registered and has no entry here fails `test_every_architecture`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from model.infini import Rule
+from model.state import Model
+from support.tiny import make_ops, senri
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One variant: `build()` makes a fresh instance of the same weights; `tolerance` is absolute, on logits of
+    standard deviation about 8; `invariant` promises bits that do not depend on batch or chunk."""
+
+    build: Callable[[], Model]
+    tolerance: float
+    boundaries: tuple[int, ...]  # lengths at which something wraps: segment, window, both
+    invariant: bool = False
+
+
+def _senri(ops: str, rule: Rule, gates: bool) -> Callable[[], Model]:
+    return lambda: senri(make_ops(ops), rule=rule, gates=gates)
+
+
+WRAPS = (4, 8, 16, 24, 32)
+# Window keys in bfloat16 carry 8 bits: one that is rounded the other way moves a logit by some hundredths.
+SUBJECTS: dict[str, dict[str, Subject]] = {
+    "senri": {
+        "closed-ref": Subject(_senri("ref", Rule.LINEAR, False), 1e-3, WRAPS),
+        "linear-ref": Subject(_senri("ref", Rule.LINEAR, True), 1e-3, WRAPS),
+        "delta-ref": Subject(_senri("ref", Rule.DELTA, True), 1e-3, WRAPS),
+        "delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True), 1e-3, WRAPS),
+        "linear-cpu-bf16": Subject(_senri("cpu-bf16", Rule.LINEAR, True), 0.25, WRAPS),
+        "closed-invariant": Subject(_senri("invariant", Rule.LINEAR, False), 0.25, WRAPS, invariant=True),
+    },
+}

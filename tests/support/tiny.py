@@ -1,0 +1,88 @@
+"""Small random models of every registered architecture, for laws and unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from model.infini import Rule
+from model.kernels import Ops, choose_ops
+from model.senri import Config, Senri
+
+SENRI = Config(
+    vocab_size=97,
+    hidden_size=64,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    intermediate_size=96,
+    rope_theta=10_000.0,
+    tie_word_embeddings=True,
+    sliding_window_size=16,
+    num_sink_tokens=4,
+    chunk_size=8,
+    num_memory_layers=2,
+    first_memory_layer=1,
+    memory_layer_interval=2,
+)
+
+
+class Tensors:
+    """Weights from a dictionary, as a `Checkpoint` would give them."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def names(self) -> Sequence[str]:
+        return list(self.tensors)
+
+    def expect(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        found = self.tensors[name]
+        assert tuple(found.shape) == shape, (name, tuple(found.shape), shape)
+        return found
+
+
+def senri_tensors(config: Config, *, gates: bool, seed: int = 0) -> Tensors:
+    """Random weights under Llama's names, large enough that attention is far from uniform."""
+    g = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(*shape, generator=g) * scale
+
+    E, F, D = config.hidden_size, config.intermediate_size, config.head_dim
+    query, kv = config.num_attention_heads * D, config.num_key_value_heads * D
+    tensors = {"model.embed_tokens.weight": rand(config.vocab_size, E), "model.norm.weight": 1 + rand(E, scale=0.1)}
+    for i in range(config.num_hidden_layers):
+        layer = f"model.layers.{i}"
+        tensors |= {
+            f"{layer}.input_layernorm.weight": 1 + rand(E, scale=0.1),
+            f"{layer}.post_attention_layernorm.weight": 1 + rand(E, scale=0.1),
+            f"{layer}.self_attn.q_proj.weight": rand(query, E, scale=1.5 * E**-0.5),
+            f"{layer}.self_attn.k_proj.weight": rand(kv, E, scale=1.5 * E**-0.5),
+            f"{layer}.self_attn.v_proj.weight": rand(kv, E, scale=E**-0.5),
+            f"{layer}.self_attn.o_proj.weight": rand(E, query, scale=query**-0.5),
+            f"{layer}.mlp.gate_proj.weight": rand(F, E, scale=E**-0.5),
+            f"{layer}.mlp.up_proj.weight": rand(F, E, scale=E**-0.5),
+            f"{layer}.mlp.down_proj.weight": rand(E, F, scale=F**-0.5),
+        }
+        if gates and i in config.memory_layers:
+            own = torch.Generator().manual_seed(seed + i)  # so that the other weights are the same without gates
+            tensors[f"{layer}.self_attn.gate"] = torch.randn(config.num_attention_heads, generator=own)
+    return Tensors(tensors)
+
+
+def senri(ops: Ops, *, rule: Rule = Rule.LINEAR, gates: bool = True, seed: int = 0) -> Senri:
+    config = replace(SENRI, memory_rule=rule)
+    return Senri(config, senri_tensors(config, gates=gates, seed=seed), ops)
+
+
+def make_ops(name: str) -> Ops:
+    """ "ref", "cpu-f32", "cpu-bf16" or "invariant"."""
+    if name == "ref":
+        return choose_ops("ref")
+    dtype = torch.float32 if name == "cpu-f32" else torch.bfloat16
+    return choose_ops("cpu", batch_invariant=name == "invariant", state_dtype=dtype)
