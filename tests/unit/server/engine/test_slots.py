@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -127,6 +128,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestSlots = Model.TestCase
+TestSlots.settings = settings(deadline=None)
 
 
 def test_a_copy_shares_nothing_with_the_pool() -> None:
