@@ -1,50 +1,77 @@
-"""One connection, and the parts of the store that share it (signatures; the code follows)."""
+"""One connection, and the parts of the store that share it.
+
+sessions   the api's side: sessions, accepting and cancelling turns
+turns      the worker's side: begin, append, commit, fail, the chain of turns
+queue      deliveries, heartbeats, the call to cancel
+snapshots  states as blocks
+hub        a generation's events, for whoever streams them
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.store import queue, sessions, snapshots, turns
+from server.store.channels import Channels
+from server.store.connection import Connection
 from server.store.events import EventHub
+from server.store.keys import Keys
+from server.store.options import Context, StoreOptions
 from server.store.queue import WorkQueue
+from server.store.scripts import Scripts, packaged
 from server.store.sessions import SessionStore
 from server.store.snapshots import SnapshotStore
 from server.store.turns import TurnStore
 
+__all__ = ["Store", "StoreOptions", "open_store"]
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """url: redis://, rediss:// or unix://; times in s. prefix: of every key, so that servers can share a Redis."""
-
-    url: str
-    prefix: str = "perennial"
-    session_ttl_s: float = 30 * 86400.0
-    events_ttl_s: float = 3600.0
-    max_queue: int = 256
-    timeout_s: float = 5.0
-    retries: int = 3
-    snapshots_kept: int = 4
+CALLS = (*queue.CALLS, *sessions.CALLS, *snapshots.CALLS, *turns.CALLS)
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """sessions: the api's side; turns, queue, snapshots: the worker's; hub: events for the api."""
+    """Belongs to one event loop; a thread with a loop of its own opens a store of its own."""
 
     sessions: SessionStore
     turns: TurnStore
     queue: WorkQueue
     snapshots: SnapshotStore
     hub: EventHub
+    context: Context
+    channels: Channels
 
     async def ping(self) -> None:
         """Raises StoreUnavailable unless the store answers."""
-        raise NotImplementedError
+        await self.context.connection.call("PING")
 
     async def close(self) -> None:
-        """Close every connection."""
-        raise NotImplementedError
+        """Close every connection; streams that are still open end as their consumers close them."""
+        await self.channels.close()
+        await self.context.connection.close()
 
 
-async def open_store(options: StoreOptions, clock: Callable[[], float] | None = None) -> Store:
-    """Connect. Raises StoreUnavailable when it can't be reached. clock: Unix time in s, `time.time` if absent."""
-    raise NotImplementedError
+async def open_store(options: StoreOptions, clock: Callable[[], float] = time.time) -> Store:
+    """Connect. clock: Unix time, s. Raises StoreUnavailable when the store can't be reached."""
+    connection = Connection(
+        options.url, Scripts(packaged(), CALLS), timeout_s=options.timeout_s, retries=options.retries
+    )
+    context = Context(connection, Keys(options.prefix), options, clock)
+    channels = Channels(connection)
+    work = WorkQueue(context, channels)
+    store = Store(
+        sessions=SessionStore(context, work),
+        turns=TurnStore(context),
+        queue=work,
+        snapshots=SnapshotStore(context),
+        hub=EventHub(context, channels),
+        context=context,
+        channels=channels,
+    )
+    try:
+        await work.prepare()
+    except BaseException:
+        await store.close()
+        raise
+    return store

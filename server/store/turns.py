@@ -1,41 +1,192 @@
-"""The worker's fenced writes (signatures; the code follows)."""
+"""The worker's writes: begin, append, commit, fail; and the chain of turns that it replays.
+
+Every write carries the fence that `begin` gave and is refused, with a word, once a newer owner has begun. Every write
+can be repeated: an append skips what is there, a commit recognises its own result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from server.store.records import Begun, Event, Fence, Outcome, Result, Session, Turn
+from server.errors import CorruptState
+from server.store import keys as ids
+from server.store.codec import (
+    decode_event,
+    decode_generation,
+    decode_session,
+    decode_turn,
+    encode_data,
+    encode_result,
+    encode_turn,
+)
+from server.store.index import TenantIndex
+from server.store.options import Context
+from server.store.records import Begun, Event, Fence, Outcome, Result, Session, Status, Turn
+from server.store.scripts import Call, Value
+
+BEGIN = Call("begin", ("gen", "session"), ("gid", "nonce", "now", "events_ttl_ms"))
+APPEND = Call(
+    "append",
+    ("gen", "events"),
+    ("fence", "events_ttl_ms", "channel"),
+    more_args=("sequence", "type", "data"),
+)
+COMMIT = Call(
+    "commit",
+    ("gen", "events", "session", "turns", "snaps", "blocks", "gone"),
+    (
+        *("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel"),
+        *("turn_id", "turn", "parent", "length", "end", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
+    ),
+)
+CALLS = (BEGIN, APPEND, COMMIT)
 
 
 class TurnStore:
+    """Every method raises StoreUnavailable when the store can't be reached, and StoreFull where it writes."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self._index = TenantIndex(context)
+
     async def begin(self, generation_id: str, nonce: str) -> Begun | None:
-        """Make a generation this worker's: the fence goes up, the status is running. None: it has ended or expired;
-        acknowledge the delivery and forget it."""
-        raise NotImplementedError
+        """Make a generation this worker's: the fence goes up, the status is running.
+
+        nonce: `keys.new_nonce()`, one per attempt. None: it has ended or expired (or its id is none): acknowledge the
+        delivery and forget it. Raises CorruptState where its record or its events can't be read.
+        """
+        if ids.parse_generation(generation_id) is None:
+            return None
+        keys, connection = self._c.keys, self._c.connection
+        gen = keys.generation(generation_id)
+        owner = await connection.call("HGET", gen, "session")
+        if owner is None:
+            return None
+        session_id = owner.decode()
+        key = keys.session(session_id)
+        answer = await connection.run(
+            BEGIN, [gen, key], [generation_id, nonce, repr(self._c.clock()), self._c.options.events_ttl_ms]
+        )
+        if answer[0] == b"ENDED":
+            return None
+        # No one else can write any of these now, so they need not be read in the script.
+        fields, held, ttl, entries = await connection.pipeline(
+            [("HGETALL", gen), ("HGETALL", key), ("PTTL", key), ("XRANGE", keys.events(generation_id), "-", "+")]
+        )
+        generation = decode_generation(generation_id, fields)
+        if generation.request is None:
+            raise CorruptState(f"the request of generation {generation_id} is missing")
+        return Begun(
+            generation=generation,
+            request=generation.request,
+            session=decode_session(session_id, held, self._c.clock() + max(ttl, 0) / 1000),
+            fence=Fence(answer[1].decode()),
+            emitted=tuple(stream_event(generation_id, entry) for entry in entries),
+        )
+
+    def _append_call(
+        self, generation_id: str, fence: Fence, events: Sequence[Event]
+    ) -> tuple[list[Value], list[Value]]:
+        keys = self._c.keys
+        args: list[Value] = [fence, self._c.options.events_ttl_ms, keys.live(generation_id)]
+        for event in events:
+            args += [event.sequence, event.type, encode_data(event.data)]
+        return [keys.generation(generation_id), keys.events(generation_id)], args
 
     async def append(self, generation_id: str, fence: Fence, events: Sequence[Event]) -> Outcome:
-        """OK, CANCEL (written; stop soon) or FENCED. Repeating an append is harmless."""
-        raise NotImplementedError
+        """OK, CANCEL (written; stop soon) or FENCED. Repeating an append is harmless.
+
+        Raises CorruptState when the stream has lost the events before these.
+        """
+        return (await self.append_many([(generation_id, fence, events)]))[0]
 
     async def append_many(self, rows: Sequence[tuple[str, Fence, Sequence[Event]]]) -> list[Outcome]:
         """`append` for all rows of a tick (generation id, fence, events), in one round trip."""
-        raise NotImplementedError
+        answers = await self._c.connection.run_many(APPEND, [self._append_call(*row) for row in rows])
+        return [_outcome(row[0], answer) for row, answer in zip(rows, answers, strict=True)]
 
     async def commit(self, begun: Begun, turn: Turn | None, result: Result, final: Event) -> Outcome:
         """End a generation: OK or FENCED. All or nothing: turn, session's head, status, `done` event, TTLs.
 
         turn None: nothing is kept (cancelled before its first token, or store=false; a session made for a
         store=false request goes with it). The status is cancelled where result.finish_reason is "cancelled".
+        Raises CorruptState when the stream has lost the events before `final`.
         """
-        raise NotImplementedError
+        status = Status.CANCELLED if result.finish_reason == "cancelled" else Status.DONE
+        return await self._end(begun, turn, status, result, final)
 
     async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
-        """End a generation with an `error` event and no turn."""
-        raise NotImplementedError
+        """End a generation with an `error` event and no turn. error: the inside of `PerennialError.body()`."""
+        result = Result("error", {}, {}, begun.session.length, error=error)
+        return await self._end(begun, None, Status.FAILED, result, final)
+
+    async def _end(self, begun: Begun, turn: Turn | None, status: Status, result: Result, final: Event) -> Outcome:
+        keys, options = self._c.keys, self._c.options
+        gid, session = begun.generation.id, begun.session
+        lineage = ids.lineage_of(gid)
+        answer = await self._c.connection.run(
+            COMMIT,
+            [
+                *(keys.generation(gid), keys.events(gid), keys.session(session.id), keys.turns(lineage)),
+                *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(session.id)),
+            ],
+            [
+                *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result)),
+                *(final.sequence, final.type, encode_data(final.data), keys.live(gid)),
+                *(
+                    (turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end)
+                    if turn
+                    else ("", b"", "", 0, "")
+                ),
+                *(options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
+            ],
+        )
+        if answer == b"MISMATCH":
+            raise CorruptState(f"the turn of generation {gid} does not follow the head of session {session.id}")
+        outcome = _outcome(gid, answer)
+        if outcome is Outcome.OK and turn is not None:
+            await self._index.touch(session.tenant, session.id)
+        return outcome
 
     async def read_turns(self, session: Session, stop: frozenset[str] = frozenset()) -> list[Turn]:
         """The chain from the root (or from the child of the first turn met in `stop`) to the head, oldest first.
 
         Raises CorruptState for a damaged, missing or discontinuous turn.
         """
-        raise NotImplementedError
+        if session.head is None or session.head in stop:
+            return []
+        stored = await self._c.connection.call("HGETALL", self._c.keys.turns(ids.lineage_of(session.id)))
+        return chain(session, {name.decode(): data for name, data in stored.items()}, stop)
+
+
+def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -> list[Turn]:
+    """`read_turns` on the bytes of a lineage's turns."""
+    turns: list[Turn] = []
+    wanted, length = session.head, session.length
+    while wanted is not None and wanted not in stop:
+        if wanted not in stored:
+            raise CorruptState(f"turn {wanted} of session {session.id} is missing")
+        turn = decode_turn(wanted, stored[wanted])
+        if turn.length != length:
+            raise CorruptState(f"turn {wanted} of session {session.id} ends at {turn.length}, {length} is due")
+        turns.append(turn)
+        # Each link shortens what is left, so a chain that bites its tail ends here too.
+        length -= len(turn.tokens)
+        if length < 0 or not turn.tokens:
+            raise CorruptState(f"turn {wanted} of session {session.id} is longer than what it ends, or empty")
+        wanted = turn.parent
+    if wanted is None and length != 0:
+        raise CorruptState(f"the first turn of session {session.id} begins at {length}, not at 0")
+    return turns[::-1]
+
+
+def stream_event(generation_id: str, entry: tuple[bytes, Mapping[bytes, bytes]]) -> Event:
+    """An entry of an events stream. Raises CorruptState."""
+    name, fields = entry
+    return decode_event(generation_id, name.partition(b"-")[0], fields.get(b"type", b""), fields.get(b"data", b""))
+
+
+def _outcome(generation_id: str, answer: bytes) -> Outcome:
+    if answer == b"HOLE":
+        raise CorruptState(f"the event stream of generation {generation_id} has lost events")
+    return Outcome(answer.decode())

@@ -1,0 +1,184 @@
+"""Records to bytes and back, as pure functions. What is damaged is refused by name, never half read.
+
+Turn:      b"PTRN" | version u8 | header length u32 | header JSON | tokens int32 × n | blake2b-64 of all before
+Snapshot:  in server/store/blocks.py
+The rest is JSON in hash fields, checked on reading.
+
+All numbers are little-endian. It knows nothing of keys or connections, and puts no token or text into an error: what
+a parser says of bytes it can't read may quote them, so its exception is named and not chained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import sys
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from server.errors import CorruptState
+from server.store.records import End, Event, Generation, Result, Session, Status, Turn, TurnRequest
+
+_MAGIC = b"PTRN"
+_VERSION = 1
+_HEAD = struct.Struct("<4sBI")
+_CHECK = 8  # bytes of checksum
+
+if array("i").itemsize != 4:  # pragma: no cover
+    raise ImportError("this platform's C int has not 4 bytes")
+
+
+def checksum(data: bytes) -> bytes:
+    """blake2b-64."""
+    return hashlib.blake2b(data, digest_size=_CHECK).digest()
+
+
+def _int32(tokens: tuple[int, ...]) -> bytes:
+    run = array("i", tokens)
+    if sys.byteorder == "big":  # pragma: no cover
+        run.byteswap()
+    return run.tobytes()
+
+
+def encode_turn(turn: Turn) -> bytes:
+    """Under 250 bytes and 4 per token. Raises OverflowError for a token that is not an int32."""
+    header = orjson.dumps(
+        {
+            "id": turn.id,
+            "parent": turn.parent,
+            "n": len(turn.tokens),
+            "length": turn.length,
+            "end": turn.end,
+            "finish": turn.finish,
+            "generation": turn.generation,
+            "created": turn.created,
+        }
+    )
+    body = _HEAD.pack(_MAGIC, _VERSION, len(header)) + header + _int32(turn.tokens)
+    return body + checksum(body)
+
+
+def decode_turn(turn_id: str, data: bytes) -> Turn:
+    """The turn stored under `turn_id`. Raises CorruptState naming the turn and what is wrong with it."""
+
+    def corrupt(why: str) -> CorruptState:
+        return CorruptState(f"turn {turn_id} is corrupt: {why}")
+
+    if len(data) < _HEAD.size + _CHECK:
+        raise corrupt(f"only {len(data)} bytes")
+    magic, version, header_length = _HEAD.unpack_from(data)
+    if magic != _MAGIC:
+        raise corrupt("these bytes are not a turn")
+    # Before the checksum, so that a version from the future is named as what it is.
+    if version != _VERSION:
+        raise corrupt(f"its format is version {version}, this server reads {_VERSION}")
+    if checksum(data[:-_CHECK]) != data[-_CHECK:]:
+        raise corrupt("its checksum does not match")
+    start = _HEAD.size + header_length
+    try:
+        header = orjson.loads(data[_HEAD.size : start])
+        run = array("i", data[start:-_CHECK])
+        if sys.byteorder == "big":  # pragma: no cover
+            run.byteswap()
+        turn = Turn(
+            id=header["id"],
+            parent=header["parent"],
+            tokens=tuple(run),
+            length=header["length"],
+            end=End(header["end"]),
+            finish=header["finish"],
+            generation=header["generation"],
+            created=header["created"],
+        )
+        declared = header["n"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise corrupt(f"its header can't be read ({type(error).__name__})") from None
+    if declared != len(run):
+        raise corrupt(f"it holds {len(run)} tokens where {declared} are declared")
+    if turn.id != turn_id:
+        raise corrupt(f"it is turn {turn.id}")
+    return turn
+
+
+def encode_request(request: TurnRequest) -> bytes:
+    """JSON."""
+    return orjson.dumps(request, default=dict)
+
+
+def decode_request(generation_id: str, data: bytes) -> TurnRequest:
+    """Raises CorruptState naming the generation."""
+    try:
+        fields = orjson.loads(data)
+        for name in ("input_ids", "stop", "stop_token_ids"):
+            fields[name] = tuple(fields[name])
+        return TurnRequest(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptState(
+            f"the request of generation {generation_id} can't be read ({type(error).__name__})"
+        ) from None
+
+
+def encode_data(data: Mapping[str, Any]) -> bytes:
+    """An event's data as JSON."""
+    return orjson.dumps(dict(data))
+
+
+def decode_event(generation_id: str, sequence: bytes, kind: bytes, data: bytes) -> Event:
+    """Raises CorruptState naming the generation and the event."""
+    try:
+        return Event(int(sequence), kind.decode(), dict(**orjson.loads(data)))
+    except (ValueError, TypeError) as error:
+        raise CorruptState(
+            f"event {sequence[:20]!r} of generation {generation_id} can't be read ({type(error).__name__})"
+        ) from None
+
+
+def encode_result(result: Result) -> bytes:
+    """JSON."""
+    return orjson.dumps(result, default=dict)
+
+
+def decode_session(session_id: str, fields: Mapping[bytes, bytes], expires: float) -> Session:
+    """A session's hash; expires: Unix time, s. Raises CorruptState naming the session."""
+    try:
+        return Session(
+            id=session_id,
+            tenant=fields[b"tenant"].decode(),
+            model=fields[b"model"].decode(),
+            fingerprint=fields[b"fingerprint"].decode(),
+            head=fields[b"head"].decode() or None,
+            length=int(fields[b"length"]),
+            end=End(fields[b"end"].decode()),
+            created=float(fields[b"created"]),
+            updated=float(fields[b"updated"]),
+            expires=expires,
+            running=fields[b"running"].decode() or None,
+            state_bytes=int(fields[b"state_bytes"]),
+            stored_bytes=int(fields[b"stored_bytes"]),
+            turns=int(fields[b"turns"]),
+            stored=fields[b"stored"] == b"1",
+        )
+    except (ValueError, KeyError) as error:
+        raise CorruptState(f"the record of session {session_id} can't be read ({type(error).__name__})") from None
+
+
+def decode_generation(generation_id: str, fields: Mapping[bytes, bytes]) -> Generation:
+    """A generation's hash. Raises CorruptState naming the generation."""
+    try:
+        request, result = fields.get(b"request"), fields.get(b"result")
+        return Generation(
+            id=generation_id,
+            session=fields[b"session"].decode(),
+            tenant=fields[b"tenant"].decode(),
+            status=Status(fields[b"status"].decode()),
+            request=None if request is None else decode_request(generation_id, request),
+            cancel=b"cancel" in fields,
+            result=None if result is None else Result(**orjson.loads(result)),
+            created=float(fields[b"created"]),
+            updated=float(fields[b"updated"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptState(f"the record of generation {generation_id} can't be read ({type(error).__name__})") from None

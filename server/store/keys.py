@@ -1,0 +1,143 @@
+"""Ids and keys: every key of a lineage is found from any id that belongs to it.
+
+    session     sess_<lineage>_<branch>        lineage: 20 of [0-9a-z], the hash tag of all its keys
+    generation  gen_<lineage>_<12 of [0-9a-z]>
+    turn        turn_<lineage>_<12 of [0-9a-z]>
+
+Parsing is strict: whatever is not exactly an id is None, so that nothing a client sends can name another key.
+It knows nothing of what the keys hold.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_SESSION = re.compile(r"sess_([0-9a-z]{20})_(0|[1-9][0-9]{0,8})", re.ASCII)
+_GENERATION = re.compile(r"gen_([0-9a-z]{20})_[0-9a-z]{12}", re.ASCII)
+_TURN = re.compile(r"turn_([0-9a-z]{20})_[0-9a-z]{12}", re.ASCII)
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def new_session_id() -> str:
+    """The first branch of a new lineage."""
+    return f"sess_{_random(20)}_0"
+
+
+def new_generation_id(lineage: str) -> str:
+    """A fresh generation of this lineage."""
+    return f"gen_{lineage}_{_random(12)}"
+
+
+def new_turn_id(lineage: str) -> str:
+    """A fresh turn of this lineage."""
+    return f"turn_{lineage}_{_random(12)}"
+
+
+def new_nonce() -> str:
+    """What tells one owner of a fence from another."""
+    return _random(12)
+
+
+def parse_session(session_id: str) -> tuple[str, int] | None:
+    """Lineage and branch, None for what is not a session's id."""
+    match = _SESSION.fullmatch(session_id)
+    return (match[1], int(match[2])) if match else None
+
+
+def parse_generation(generation_id: str) -> str | None:
+    """Lineage, None for what is not a generation's id."""
+    match = _GENERATION.fullmatch(generation_id)
+    return match[1] if match else None
+
+
+def parse_turn(turn_id: str) -> str | None:
+    """Lineage, None for what is not a turn's id."""
+    match = _TURN.fullmatch(turn_id)
+    return match[1] if match else None
+
+
+def lineage_of(known_id: str) -> str:
+    """The lineage of an id of ours. Raises ValueError for anything else."""
+    session = parse_session(known_id)
+    lineage = session[0] if session else parse_generation(known_id) or parse_turn(known_id)
+    if lineage is None:
+        raise ValueError("not an id of a session, generation or turn")
+    return lineage
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of all keys under one prefix."""
+
+    prefix: str = "perennial"
+
+    def session(self, session_id: str) -> str:
+        """Hash: the session's record. Raises ValueError for what is not a session's id."""
+        parsed = parse_session(session_id)
+        if parsed is None:
+            raise ValueError("not a session's id")
+        return f"{self.prefix}:{{{parsed[0]}}}:session:{parsed[1]}"
+
+    def gone(self, session_id: str) -> str:
+        """String: the tenant of a session, outliving it, so that its owner is told that it is gone."""
+        parsed = parse_session(session_id)
+        if parsed is None:
+            raise ValueError("not a session's id")
+        return f"{self.prefix}:{{{parsed[0]}}}:gone:{parsed[1]}"
+
+    def turns(self, lineage: str) -> str:
+        """Hash: turn id → encoded turn."""
+        return f"{self.prefix}:{{{lineage}}}:turns"
+
+    def snaps(self, lineage: str) -> str:
+        """Hash: turn id → snapshot manifest."""
+        return f"{self.prefix}:{{{lineage}}}:snaps"
+
+    def blocks(self, lineage: str) -> str:
+        """Hash: content hash → bytes of a snapshot's block."""
+        return f"{self.prefix}:{{{lineage}}}:blocks"
+
+    def generation(self, generation_id: str) -> str:
+        """Hash: the generation's record."""
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:gen:{generation_id}"
+
+    def events(self, generation_id: str) -> str:
+        """Stream: the generation's events, ids "<sequence>-0"."""
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:events:{generation_id}"
+
+    def live(self, generation_id: str) -> str:
+        """Channel: the generation's events as they are appended."""
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:live:{generation_id}"
+
+    def tenant_sessions(self, tenant: str) -> str:
+        """Sorted set: session ids of a tenant by their last use."""
+        return f"{self.prefix}:{{t:{tenant}}}:sessions"
+
+    @property
+    def queue(self) -> str:
+        """Stream: generation ids that wait for a worker, and those in a worker's hands."""
+        return f"{self.prefix}:{{queue}}:turns"
+
+    def queued(self, generation_id: str) -> str:
+        """String: the generation is in the queue already."""
+        return f"{self.prefix}:{{queue}}:queued:{generation_id}"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker ids by their last heartbeat."""
+        return f"{self.prefix}:{{workers}}:seen"
+
+    def alive(self, worker_id: str) -> str:
+        """String with a short life: what a worker says of itself."""
+        return f"{self.prefix}:{{workers}}:alive:{worker_id}"
+
+    @property
+    def control(self) -> str:
+        """Channel: generation ids whose cancellation was asked for."""
+        return f"{self.prefix}:control"
