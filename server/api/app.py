@@ -1,0 +1,122 @@
+"""The api process: its routes, its errors, and how it serves.
+
+Invariants: every answer that is an error has OpenAI's shape, the router's own 404 and 405 too; a stop lets running
+streams end (within `drain_s`) and cancels nothing. Nothing here or below imports torch, so it starts in about a second.
+
+It does not know whether a supervisor started it.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from model.tokenizer import Tokenizer
+from server.api import generate, generations, ops, sessions, text
+from server.api.backend import Backend
+from server.api.middleware import RequestMiddleware, error_response
+from server.errors import InvalidRequest, NotFound, PerennialError
+from server.settings import Settings
+
+AFTER_DRAIN_S = 3.0  # a worker's last commit must still reach the clients
+
+
+class MethodNotAllowed(InvalidRequest):
+    """This path does not answer this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
+    """The application. Connects to the store when it starts, or as soon as the store is there."""
+    backend = Backend(settings, tokenizer)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        backend.open()
+        try:
+            yield
+        finally:
+            await backend.close()
+
+    app = FastAPI(
+        title="Perennial",
+        version=version("perennial"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.backend = backend
+    app.add_middleware(RequestMiddleware, metrics=backend.metrics)
+    for routes in (generate, generations, sessions, text, ops):
+        app.include_router(routes.router)
+
+    @app.exception_handler(PerennialError)
+    async def known(_: Request, error: PerennialError) -> Response:
+        backend.metrics.refused.labels(error.code).inc()
+        return error_response(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        named: PerennialError = PerennialError(str(error.detail))
+        if error.status_code == 404:
+            named = NotFound("There is no such path here.")
+        elif error.status_code == 405:
+            named = MethodNotAllowed(f"This path does not answer {request.method[:16]}.")
+        elif error.status_code < 500:
+            named = InvalidRequest(str(error.detail))
+        backend.metrics.refused.labels(named.code).inc()
+        return error_response(named, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        del error  # it repeats what the client sent
+        return error_response(InvalidRequest("The request's path or headers are not valid."))
+
+    return app
+
+
+class Server(uvicorn.Server):
+    """Stops on SIGTERM or SIGINT and returns, where uvicorn would kill itself afterwards; a second one hurries."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def serve(app: FastAPI, sock: socket.socket, settings: Settings) -> None:
+    """Answer on a bound socket until SIGTERM or SIGINT, then finish what is streaming, within `drain_s`."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.drain_s + AFTER_DRAIN_S),
+        backlog=2048,
+    )
+    await Server(config).serve(sockets=[sock])

@@ -1,0 +1,178 @@
+"""What one api process holds: its settings, tokeniser and metrics, its connection to the store, its view of workers.
+
+The store may be away when the process starts and at any time later; a task connects when it can and looks at the
+queue and the heartbeats every `WATCH_S`. Nobody waits for that task: a request that needs the store while it is away
+is refused at once, with the reason.
+
+Invariants: the api learns a model's fingerprint and state size only from live workers whose tokeniser is its own, so
+ids it makes always mean the same to the worker that reads them. A wish to cancel is kept until the store has taken it.
+
+It knows nothing of HTTP.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from model.tokenizer import Tokenizer
+from server.api.auth import Keyring
+from server.errors import FingerprintMismatch, GenerationNotFound, NoWorker, StoreUnavailable
+from server.logs import get_logger
+from server.metrics import ApiMetrics
+from server.settings import Settings
+from server.store.options import StoreOptions
+from server.store.records import NewSession, Session, Worker
+from server.store.store import Store, open_store
+
+WATCH_S = 0.5
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The system as last seen. workers: those that serve this api's model; others: live ones that do not."""
+
+    workers: tuple[Worker, ...]
+    others: int
+    queue_depth: int
+
+
+class Backend:
+    """See the module. `open` before serving, `close` after."""
+
+    def __init__(self, settings: Settings, tokenizer: Tokenizer) -> None:
+        self.settings = settings
+        self.tokenizer = tokenizer
+        self.metrics = ApiMetrics()
+        self.keys = Keyring(settings.tenants())
+        self.tokenising = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
+        self._store: Store | None = None
+        self._view: View | None = None
+        self._away: StoreUnavailable | None = None  # why the last look failed, if it did
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # Life
+
+    def open(self) -> None:
+        """Begin to connect and to watch; returns at once, whether the store is there or not."""
+        self.spawn(self._watch())
+
+    async def close(self) -> None:
+        """Give outstanding cancels a moment, then let go of everything."""
+        for task in self._tasks:
+            if task.get_name() == "watch":
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        for task in self._tasks:
+            task.cancel()
+        if self._store is not None:
+            await self._store.close()
+        self.tokenising.shutdown(wait=False, cancel_futures=True)
+
+    def spawn(self, job: Coroutine[Any, Any, None], name: str = "watch") -> None:
+        """Run a job beside the requests; it is kept referenced and waited for at the end."""
+        task = asyncio.create_task(job, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                await self.look()
+            await asyncio.sleep(WATCH_S)
+
+    async def look(self) -> View:
+        """The system now, and what `metrics` say of it. Raises StoreUnavailable."""
+        try:
+            if self._store is None:
+                self._store = await self._connect()
+            workers, depth = await asyncio.gather(self._store.queue.live_workers(), self._store.queue.depth())
+        except StoreUnavailable as e:
+            if self._away is None:
+                log.warning("store_away", reason=e.message)
+            self._view, self._away = None, e
+            self.metrics.store_up.set(0)
+            self.metrics.live_workers.set(0)
+            raise
+        self._away = None
+        mine = tuple(w for w in workers if w.info.get("tokenizer") == self.tokenizer.fingerprint)
+        self._view = View(mine, len(workers) - len(mine), depth)
+        self.metrics.store_up.set(1)
+        self.metrics.live_workers.set(len(mine))
+        self.metrics.queue_depth.set(depth)
+        return self._view
+
+    async def _connect(self) -> Store:
+        s = self.settings
+        if s.redis_url is None:
+            raise StoreUnavailable("No store is configured: set PERENNIAL_REDIS_URL, or use `perennial serve`.")
+        store = await open_store(
+            StoreOptions(
+                url=s.redis_url,
+                prefix=s.key_prefix,
+                session_ttl_s=s.session_ttl_s,
+                events_ttl_s=s.events_ttl_s,
+                max_queue=s.max_queue,
+                outage_s=s.store_patience_s,
+            )
+        )
+        log.info("store_connected")
+        return store
+
+    # What requests ask
+
+    @property
+    def store(self) -> Store:
+        """The store. Raises StoreUnavailable before the first connection."""
+        if self._store is None:
+            raise StoreUnavailable
+        return self._store
+
+    async def workers(self) -> tuple[Worker, ...]:
+        """The live workers of this api's model, at least one. Raises NoWorker, StoreUnavailable."""
+        if self._away is not None:
+            raise StoreUnavailable(self._away.message)
+        view = self._view
+        if view is None or not view.workers:
+            view = await self.look()
+        if not view.workers:
+            why = "The live workers serve another model than this api" if view.others else "No worker is running yet"
+            raise NoWorker(f"{why}; try again shortly.")
+        return view.workers
+
+    async def new_session(self, tenant: str) -> NewSession:
+        """What a session of the served model is made from. Raises NoWorker, StoreUnavailable."""
+        info = (await self.workers())[0].info
+        return NewSession(tenant, str(info["model"]), str(info["fingerprint"]), int(info["state_bytes"]))
+
+    async def check_served(self, session: Session) -> None:
+        """Raises FingerprintMismatch naming both fingerprints when no live worker could continue the session."""
+        served = sorted({str(w.info.get("fingerprint")) for w in await self.workers()})
+        if session.fingerprint not in served:
+            raise FingerprintMismatch(
+                f"The session was made with model fingerprint {session.fingerprint}; "
+                f"what is served now has {', '.join(served)}."
+            )
+
+    def cancel_soon(self, tenant: str, generation_id: str) -> None:
+        """Cancel a generation whose client has left; tried again while the store is away, within its patience."""
+        self.spawn(self._cancel(tenant, generation_id), name="cancel")
+
+    async def _cancel(self, tenant: str, generation_id: str) -> None:
+        deadline = time.monotonic() + self.settings.store_patience_s
+        with contextlib.suppress(GenerationNotFound):
+            while True:
+                try:
+                    await self.store.sessions.cancel(tenant, generation_id)
+                except StoreUnavailable:
+                    if time.monotonic() > deadline:
+                        log.warning("cancel_lost", generation=generation_id)
+                        return
+                    await asyncio.sleep(WATCH_S)
+                else:
+                    return

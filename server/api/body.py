@@ -1,0 +1,93 @@
+"""Reads a request's JSON body, refusing what is too large before it has arrived.
+
+Stricter than JSON readers usually are, because two readers must never disagree about what was asked: no NaN or
+Infinity, no name twice in one object, no half of a surrogate pair (it has no UTF-8 form), UTF-8 only.
+It does not know what the body is for.
+"""
+
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from server.errors import InvalidRequest, TooLarge
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before there was anything to answer."""
+
+
+async def read_json(request: Request, limit: int, *, optional: bool = False) -> Any:
+    """The parsed body. limit: bytes. optional: no body at all reads as `{}`.
+
+    Raises TooLarge, InvalidRequest, or ClientGoneError when the client left while sending.
+    """
+    raw = await _read(request, limit)
+    if optional and not raw:
+        return {}
+    _check_content_type(request.headers.get("content-type", ""))
+    return parse_json(raw)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    too_large = TooLarge(f"The body is larger than the {limit} bytes this server accepts.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise too_large
+    body = bytearray()
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise too_large
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _check_content_type(header: str) -> None:
+    kind, _, parameters = header.partition(";")
+    if kind.strip().lower() != "application/json":
+        raise InvalidRequest("The body must be sent with Content-Type: application/json.")
+    charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+    if charset and charset not in ("utf-8", "utf8"):
+        raise InvalidRequest("The body must be UTF-8.")
+
+
+def parse_json(raw: bytes) -> Any:
+    """Strictly one JSON value. Raises InvalidRequest saying where it goes wrong, never what stands there."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InvalidRequest(f"The body is not valid UTF-8 (at byte {e.start}).") from None
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        if "\\u" in text:  # only an escape can bring in a lone surrogate: UTF-8 itself has none
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as e:
+        raise InvalidRequest(f"The body is not valid JSON: {e.msg} (line {e.lineno}, column {e.colno}).") from None
+    except UnicodeEncodeError:
+        raise InvalidRequest("The body has an escape that is half of a surrogate pair.") from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.") from None
+    except ValueError:  # the interpreter's limit on digits
+        raise InvalidRequest("The body has a number with too many digits.") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise InvalidRequest(f"The body is not valid JSON: {name} is not a JSON number.")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                shown = name[:64].encode("ascii", "backslashreplace").decode()
+                raise InvalidRequest(f"The body has {shown} twice in one object.", param=shown)
+            seen.add(name)
+    return out

@@ -1,0 +1,124 @@
+"""Around every request: its id, its one log line, its metrics, and the answer when something broke.
+
+Invariants: every response carries X-Request-Id (and X-Session-Id, X-Generation-Id where there is one); an exception
+that nobody named becomes a 500 in the usual shape and a traceback in the log, never in the answer. Handlers tell the
+line what they know by writing to `Facts`.
+
+Plain ASGI: it sees each chunk pass and holds none back.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.body import ClientGoneError
+from server.errors import PerennialError
+from server.logs import get_logger
+from server.metrics import ApiMetrics
+
+SANE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+QUIET = ("/health/live", "/health/ready", "/metrics")
+log = get_logger()
+
+
+@dataclass(slots=True)
+class Facts:
+    """What one request's log line will say. started: of `time.perf_counter`, in s."""
+
+    request_id: str
+    started: float
+    session: str | None = None
+    generation: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def headers(self) -> dict[str, str]:
+        """What identifies this request and what it is about."""
+        out = {"X-Request-Id": self.request_id}
+        if self.session is not None:
+            out["X-Session-Id"] = self.session
+        if self.generation is not None:
+            out["X-Generation-Id"] = self.generation
+        return out
+
+
+def facts_of(scope: Scope) -> Facts:
+    """The facts of the request that a scope belongs to."""
+    facts = scope["perennial.facts"]
+    assert isinstance(facts, Facts)
+    return facts
+
+
+class RequestMiddleware:
+    """See the module."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if SANE_ID.match(given) else f"req_{secrets.token_hex(12)}"
+        facts = scope["perennial.facts"] = Facts(request_id, time.perf_counter())
+        status = 0
+
+        async def tagged(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in facts.headers().items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            await self.app(scope, receive, tagged)
+        except ClientGoneError:
+            facts.more["client"] = "left"
+        except Exception:
+            log.exception("request_failed", request=facts.request_id, session=facts.session)
+            if status:
+                raise  # a broken stream must look broken: the server closes the connection
+            await error_response(PerennialError())(scope, receive, tagged)
+        finally:
+            self._tell(scope, facts, status)
+
+    def _tell(self, scope: Scope, facts: Facts, status: int) -> None:
+        seconds = time.perf_counter() - facts.started
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if route != "unmatched" else "any"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.request_seconds.labels(route).observe(seconds)
+        ids = {"session": facts.session, "generation": facts.generation}
+        write = log.debug if scope["path"] in QUIET else log.info
+        write(
+            "request",
+            request=facts.request_id,
+            method=scope["method"],
+            route=route,
+            status=status,
+            seconds=round(seconds, 4),
+            **{name: value for name, value in ids.items() if value is not None},
+            **facts.more,
+        )
+
+
+def error_response(error: PerennialError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error as its answer, with Retry-After and x-should-retry where they mean something."""
+    out = dict(headers or {})
+    if error.retry_after is not None:
+        out["Retry-After"] = str(max(1, round(error.retry_after)))
+    if error.should_retry is not None:
+        out["x-should-retry"] = str(error.should_retry).lower()
+    if error.status == 401:
+        out["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body(), error.status, out)

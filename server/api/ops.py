@@ -1,0 +1,66 @@
+"""For operators: is it alive, can it run a turn, which version, what does it measure. None of these needs a key."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from server.api.deps import BackendDep
+from server.errors import NoWorker, StoreUnavailable
+
+router = APIRouter()
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/health/ready")
+async def ready(backend: BackendDep) -> dict[str, Any]:
+    """200 only when a turn can really run: the store answers and a worker of this model lives. Else 503 with why."""
+    view = await backend.look()
+    if not view.workers:
+        await backend.workers()  # raises the reason
+    return {"status": "ready", "model": backend.settings.model, "workers": len(view.workers)}
+
+
+@router.get("/version")
+async def show_version(backend: BackendDep) -> dict[str, Any]:
+    """What runs here, and which model the live workers serve."""
+    try:
+        infos = [worker.info for worker in await backend.workers()]
+    except (NoWorker, StoreUnavailable):
+        infos = []
+    return {
+        "version": version("perennial"),
+        "python": platform.python_version(),
+        "model": backend.settings.model,
+        "tokenizer": backend.tokenizer.fingerprint,
+        "fingerprints": sorted({str(info.get("fingerprint")) for info in infos}),
+    }
+
+
+@router.get("/metrics")
+async def metrics(backend: BackendDep) -> Response:
+    """Prometheus' text format."""
+    return Response(backend.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/")
+async def index(backend: BackendDep) -> dict[str, Any]:
+    """Where to go from here."""
+    return {
+        "name": "perennial",
+        "version": version("perennial"),
+        "model": backend.settings.model,
+        "generate": "POST /v1/generate",
+        "sessions": "/v1/sessions",
+        "openapi": "/openapi.json",
+        "ready": "/health/ready",
+        "metrics": "/metrics",
+    }

@@ -1,0 +1,73 @@
+"""`POST /v1/generate`: what may be asked for, and within which bounds.
+
+Bounds that depend on the settings (max_tokens, wait_s) or on the model (token ids) are checked where those are known.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from server.api.schemas.common import Body
+
+Role = Literal["system", "developer", "user", "assistant"]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenKey = Annotated[str, Field(pattern=r"^\d{1,9}$")]
+INPUTS = ("prompt", "messages", "input_ids")
+
+
+class Message(Body):
+    """One message of a conversation."""
+
+    role: Role
+    content: str = Field(min_length=1)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class GenerateRequest(Body):
+    """The body. Exactly one of `prompt`, `messages` (only the new ones) and `input_ids`."""
+
+    session_id: str | None = Field(None, min_length=1, max_length=128)
+    prompt: str | None = Field(None, min_length=1)
+    messages: list[Message] | None = Field(None, min_length=1)
+    input_ids: list[TokenId] | None = Field(None, min_length=1)
+
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, ge=0, le=1)
+    top_k: int = Field(0, ge=0, lt=2**31)
+    min_p: float = Field(0.0, ge=0, le=1)
+    repetition_penalty: float = Field(1.0, gt=0, le=100)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict, max_length=1024)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    stop: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]], BeforeValidator(_as_list), Field(max_length=16)
+    ] = Field(default_factory=list)
+    ignore_eos: bool = False
+    logprobs: int | None = Field(None, ge=0, le=20)
+
+    stream: bool = True
+    store: bool = True
+    wait_s: float = Field(0.0, ge=0)
+    if_turn: str | None = Field(None, min_length=1, max_length=128)
+    on_disconnect: Literal["cancel", "continue"] = "cancel"
+
+    @model_validator(mode="after")
+    def _one_input(self) -> "GenerateRequest":
+        given = [name for name in INPUTS if getattr(self, name) is not None]
+        if not given:
+            raise PydanticCustomError("inputs", "One of prompt, messages and input_ids is required")
+        if len(given) > 1:
+            raise PydanticCustomError(
+                "inputs",
+                "Only one of prompt, messages and input_ids may be given, not {given}",
+                {"given": " and ".join(given)},
+            )
+        if self.if_turn is not None and self.session_id is None:
+            raise PydanticCustomError("if_turn", "if_turn is about a session: session_id is required with it")
+        return self

@@ -1,0 +1,26 @@
+"""`POST /v1/tokenize` and `/v1/detokenize`."""
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from server.api.schemas.common import Body
+from server.api.schemas.generate import Message, TokenId
+
+
+class TokenizeRequest(Body):
+    """Exactly one of raw text and the messages of a session's first turn."""
+
+    prompt: str | None = None
+    messages: list[Message] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_input(self) -> "TokenizeRequest":
+        if (self.prompt is None) == (self.messages is None):
+            raise PydanticCustomError("inputs", "Exactly one of prompt and messages is required")
+        return self
+
+
+class DetokenizeRequest(Body):
+    """The ids to turn back into text."""
+
+    tokens: list[TokenId]

@@ -1,0 +1,42 @@
+"""`POST /v1/tokenize` and `/v1/detokenize`: the model's own tokeniser, without a worker or a store."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from server.api.body import read_json
+from server.api.deps import BackendDep, TenantDep
+from server.api.prompts import message_tokens, prompt_tokens
+from server.api.schemas.common import parse
+from server.api.schemas.text import DetokenizeRequest, TokenizeRequest
+from server.errors import InvalidRequest
+
+router = APIRouter()
+
+
+@router.post("/v1/tokenize")
+async def tokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
+    """The tokens that a new session's first turn would read."""
+    del tenant
+    body = parse(TokenizeRequest, await read_json(request, backend.settings.max_body_bytes))
+
+    def run() -> list[int]:
+        if body.messages is not None:
+            return message_tokens(body.messages, backend.tokenizer, after=None)
+        return prompt_tokens(body.prompt or "", backend.tokenizer, first=True)
+
+    tokens = await asyncio.get_running_loop().run_in_executor(backend.tokenising, run)
+    return {"tokens": tokens, "count": len(tokens)}
+
+
+@router.post("/v1/detokenize")
+async def detokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
+    """The text of tokens; special tokens are not shown, bytes that are no character become U+FFFD."""
+    del tenant
+    body = parse(DetokenizeRequest, await read_json(request, backend.settings.max_body_bytes))
+    for index, token in enumerate(body.tokens):
+        if not backend.tokenizer.is_valid(token):
+            raise InvalidRequest(f"tokens[{index}] is not a token of this model.", param=f"tokens[{index}]")
+    text = await asyncio.get_running_loop().run_in_executor(backend.tokenising, backend.tokenizer.decode, body.tokens)
+    return {"text": text}
