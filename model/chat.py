@@ -171,7 +171,8 @@ class ChatTemplate:
         start, end = len(content) - len(content.lstrip()), len(content.rstrip())
         longest = max(map(len, self._heads), default=0)
         places.update(at for at in range(max(start, end - longest), end) if content[at:end] in self._heads)
-        if content.startswith(self._tails, start):
+        core = content[start:end]  # where it is empty, what follows a mark would be the template's
+        if core and (core.startswith(self._tails) or any(core in text for text in self._tokenizer.special)):
             places.add(start)
         return places
 
@@ -242,7 +243,7 @@ def _checked(messages: Sequence[Message]) -> list[Message]:
             have = sorted(map(str, wrong)) if isinstance(message, Mapping) else type(message).__name__
             raise ChatError(f"message {i} must have role and content, and nothing else: {have}")
         role, content = message["role"], message["content"]
-        if role not in _ROLES:
+        if not isinstance(role, str) or role not in _ROLES:
             raise ChatError(f"message {i} has the unknown role {role!r}; known are {', '.join(_ROLES)}")
         if not isinstance(content, str):
             raise ChatError(f"message {i} has content that is not a text")
