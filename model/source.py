@@ -32,8 +32,8 @@ def locate(model: str | Path, *, weights: bool) -> Path:
     """
     if str(model) == DEFAULT_MODEL:
         return _packaged()
-    path = Path(model).expanduser()
-    if path.is_dir():
+    name, path = str(model), Path(model).expanduser()
+    if name and path.is_dir():
         return path
     if path.is_file():
         if path.suffix.lower() == ".gguf":
@@ -41,9 +41,8 @@ def locate(model: str | Path, *, weights: bool) -> Path:
         raise SourceError(
             f"{path}: neither a .gguf file nor a directory with config.json and safetensors; nothing else is read"
         )
-    name = str(model)
     if path.suffix.lower() == ".gguf" or not _HUB_NAME.fullmatch(name):
-        raise SourceError(f"{name}: no such file or directory")
+        raise SourceError(f"{name!r}: no such file or directory")
     return _from_hub(name, weights=weights)
 
 
