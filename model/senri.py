@@ -255,9 +255,16 @@ class Senri:
         """Layer i's memory: qkv (B·T, (H+2G)·D), local (B·T, H·D) → combined (B·T, H·D)."""
         c = self.config
         H, G, D, B = c.num_attention_heads, c.num_key_value_heads, c.head_dim, state.rows
-        q, k, v = qkv.view(B, -1, H + 2 * G, D).split([H, G, G], dim=2)
-        leaves = (state[f"{name}.{i}"] for name in ("M", "z", "seg_k", "seg_v", "seg_mask"))
-        memory = infini.Memory(*leaves, frozen=state["frozen"])
+        heads = qkv.view(B, -1, H + 2 * G, D)
+        q, k, v = heads[:, :, :H], heads[:, :, H : H + G], heads[:, :, H + G :]
+        memory = infini.Memory(
+            M=state[f"M.{i}"],
+            z=state[f"z.{i}"],
+            seg_k=state[f"seg_k.{i}"],
+            seg_v=state[f"seg_v.{i}"],
+            seg_mask=state[f"seg_mask.{i}"],
+            frozen=state["frozen"],
+        )
         where = state["position"].tolist()
         out = infini.attend(
             memory, q, k, v, local.view(B, -1, H, D), layer.gate, c.memory_rule, where, lengths.tolist()

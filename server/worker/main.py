@@ -1,0 +1,144 @@
+"""`perennial worker`: loads the model, starts the engine, and wires store, engine and worker together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import torch
+from prometheus_client import start_http_server
+
+from model.kernels import choose_ops
+from model.registry import Loaded, load_model
+from model.tokenizer import Tokenizer, load_tokenizer
+from server.engine.loop import Engine
+from server.logs import get_logger
+from server.settings import Settings
+from server.store.store import StoreOptions, open_store
+from server.worker.beat import Heartbeat
+from server.worker.metrics import WorkerMetrics
+from server.worker.worker import Identity, Policy, Worker
+
+log = get_logger()
+
+# Prompt tokens per tick beside running streams, as a share of `chunk_tokens`: what keeps a tick short enough to read.
+BESIDE_STREAMS = 4
+
+
+def store_options(settings: Settings) -> StoreOptions:
+    """The store as a worker uses it."""
+    assert settings.redis_url is not None
+    return StoreOptions(
+        url=settings.redis_url,
+        prefix=settings.key_prefix,
+        session_ttl_s=settings.session_ttl_s,
+        events_ttl_s=settings.events_ttl_s,
+        max_queue=settings.max_queue,
+        outage_s=settings.store_patience_s,
+    )
+
+
+def load(settings: Settings) -> tuple[Loaded, Tokenizer]:
+    """Model and tokeniser, ready to run. Raises `WeightsError` or `TokenizerError` naming what does not fit."""
+    torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+    ops = choose_ops(
+        settings.ops,
+        batch_invariant=settings.batch_invariant,
+        state_dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
+    )
+    tokenizer = load_tokenizer(settings.model, settings.cache_dir)
+    loaded = load_model(settings.model, ops, sliding_window_size=settings.sliding_window)
+    ops.warm_up()
+    return loaded, tokenizer
+
+
+async def run(settings: Settings) -> None:
+    """Serve turns until SIGTERM or SIGINT: then finish or commit what runs, within `drain_s`, save states, and return.
+    A second signal hurries: what runs is interrupted and committed at once."""
+    began = time.time()
+    loop = asyncio.get_running_loop()
+    loaded, tokenizer = await asyncio.to_thread(load, settings)
+    store = await open_store(store_options(settings))
+    metrics = WorkerMetrics()
+    metrics.state_bytes.set(loaded.model.spec.nbytes)
+    fingerprint = f"{loaded.fingerprint}-{tokenizer.fingerprint[:8]}"
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    policy = Policy(settings.slots, settings.snapshot_every, settings.store_patience_s)
+    worker = Worker(store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec), policy, metrics)
+    engine = Engine(
+        loaded.model,
+        settings.slots,
+        settings.chunk_tokens,
+        max(1, settings.chunk_tokens // BESIDE_STREAMS),
+        worker.hand_over(loop),
+        prompt_budget_alone=settings.chunk_tokens,
+    )
+    worker.connect(engine)
+    engine.start()
+
+    def info() -> Mapping[str, object]:
+        stats = engine.stats()
+        for kind in ("decoding", "reading", "parked", "held", "warm", "free"):
+            metrics.slots.labels(kind).set(getattr(stats, kind))
+        metrics.sampled_tokens.set(stats.sampled_tokens)
+        metrics.read_tokens.set(stats.read_tokens)
+        metrics.tick_seconds.set(stats.tick_s)
+        return {
+            "model": settings.model,
+            "fingerprint": fingerprint,
+            "tokenizer": tokenizer.fingerprint,
+            "state_bytes": loaded.model.spec.nbytes,
+            "window": settings.sliding_window,
+            "slots": settings.slots,
+            "running": len(worker.claims.held),
+            "waiting": stats.waiting,
+            "device": "cpu",
+            "started": began,
+            "version": version("perennial"),
+        }
+
+    beat = Heartbeat(store_options(settings), worker_id, info, lambda: worker.claims.held, lambda: engine.alive)
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, settings.host, metrics.registry)
+    working = asyncio.create_task(worker.run(), name="worker")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        beat.start()
+        log.info("worker ready", worker=worker_id, model=settings.model, seconds=round(time.time() - began, 2))
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await _drain(worker, engine, settings.drain_s, hurry)
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.to_thread(beat.stop)
+        await asyncio.to_thread(engine.stop)
+        await asyncio.gather(working, stopping, return_exceptions=True)
+        await store.close()
+    if not working.cancelled() and (error := working.exception()) is not None:
+        raise error
+
+
+async def _drain(worker: Worker, engine: Engine, within_s: float, hurry: asyncio.Event) -> None:
+    """Let running turns end; on a second signal interrupt them. Either way they are committed."""
+    draining = asyncio.create_task(worker.drain(within_s), name="drain")
+    hurried = asyncio.create_task(hurry.wait(), name="hurry")
+    await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        engine.drain(0.0)
+    await draining
+    hurried.cancel()
