@@ -5,6 +5,7 @@ decides between all who would have the session. What can be refused cheaply is r
 """
 
 import asyncio
+import contextlib
 import time
 
 from fastapi import APIRouter, Request
@@ -19,7 +20,7 @@ from server.api.prompts import turn_request
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest
 from server.api.sse import EventStream
-from server.errors import QueueFull, SessionBusy, TurnMismatch
+from server.errors import GenerationNotFound, QueueFull, SessionBusy, TurnMismatch
 from server.store.records import Generation, Session
 
 BUSY_LOOK_S = (0.02, 0.25)  # how soon, and then how seldom, a busy session is looked at again
@@ -109,12 +110,15 @@ async def _take_in(
 
 
 async def _check(session: Session, body: GenerateRequest, backend: Backend) -> None:
-    """What can be said of a session before any text is tokenised for it."""
+    """What can be said of a session before any text is tokenised for it; `accept` decides later all the same."""
     await backend.check_served(session)
-    if session.running is not None:
-        raise SessionBusy(f"The session is running generation {session.running}.")
     if body.if_turn is not None and body.if_turn != session.head:
-        raise TurnMismatch(f"The session's head is {session.head}, not {body.if_turn}.")
+        raise TurnMismatch(f"The session's head is {session.head}, not {body.if_turn}.", param="if_turn")
+    if session.running is not None:
+        with contextlib.suppress(GenerationNotFound):
+            running = await backend.store.sessions.get_generation(session.tenant, session.running)
+            if not running.status.ended:
+                raise SessionBusy(f"Session {session.id} is running generation {running.id}.")
 
 
 async def _left(request: Request) -> None:

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from server.api.deps import BackendDep
-from server.errors import NoWorker, StoreUnavailable
+from server.errors import StoreUnavailable
 
 router = APIRouter()
 
@@ -33,8 +33,8 @@ async def ready(backend: BackendDep) -> dict[str, Any]:
 async def show_version(backend: BackendDep) -> dict[str, Any]:
     """What runs here, and which model the live workers serve."""
     try:
-        infos = [worker.info for worker in await backend.workers()]
-    except (NoWorker, StoreUnavailable):
+        infos = [worker.info for worker in (await backend.look()).workers]
+    except StoreUnavailable:
         infos = []
     return {
         "version": version("perennial"),

@@ -48,7 +48,7 @@ async def turn_request(
             "repetition_penalty": body.repetition_penalty,
             "presence_penalty": body.presence_penalty,
             "frequency_penalty": body.frequency_penalty,
-            "logit_bias": {int(token): bias for token, bias in body.logit_bias.items()},
+            "logit_bias": dict(body.logit_bias),
             "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         },
         stop=tuple(body.stop),

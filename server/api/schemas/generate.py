@@ -12,7 +12,7 @@ from server.api.schemas.common import Body
 
 Role = Literal["system", "developer", "user", "assistant"]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-TokenKey = Annotated[str, Field(pattern=r"^\d{1,9}$")]
+TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 INPUTS = ("prompt", "messages", "input_ids")
 
 

@@ -39,5 +39,5 @@ def session_json(session: Session) -> dict[str, Any]:
         "tier": tier,
         "created": session.created,
         "updated": session.updated,
-        "expires": session.expires,
+        "expires": round(session.expires, 3),
     }
