@@ -217,14 +217,16 @@ class RunningTurn:
 
     def _cut(self, generated: list[int]) -> list[int]:
         """The run whose text is exactly what was shown: whole tokens, then what is left of one, tokenised anew."""
-        decoder, text = self._tokenizer.decoder(), ""
-        kept, kept_text = 0, ""
-        for n, token in enumerate(generated, 1):
+        decoder, text, texts = self._tokenizer.decoder(), "", [""]
+        for token in generated:
             text += decoder.push(token)
             if not self._visible.startswith(text):
                 break
-            kept, kept_text = n, text
-        rest = self._visible[len(kept_text) :]
+            texts.append(text)
+        kept = len(texts) - 1
+        while self._tokenizer.decode(generated[:kept]) != texts[kept]:  # the last of them holds half a character
+            kept -= 1
+        rest = self._visible[len(texts[kept]) :]
         return generated[:kept] + (self._tokenizer.encode(rest, specials=False) if rest else [])
 
     def _describe(self, token: Token) -> dict[str, Any]:
