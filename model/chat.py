@@ -5,7 +5,8 @@ turn are what the same rendering has after a conversation that stands there alre
 model exactly one rendering of the whole. Text in a message is only ever text: where it spells a special token, it is
 tokenised as the characters it is made of, and cannot open or close a role.
 
-It knows nothing of sessions, and never puts a message's text into an error.
+It knows nothing of sessions. A template that refuses messages may quote them: a `ChatError` is for the client who sent
+them, not for a log.
 """
 
 from __future__ import annotations
@@ -76,13 +77,12 @@ class ChatTemplate:
         self._template: jinja2.Template | None = None
         self.closing, self._rest = "", ""
         self.end_id: int | None = None
-        self.why = ""
+        self.stable, self.why = True, ""
         try:
             self._template = _compile(source)
             self._probe()
         except ChatError as e:
-            self.why = str(e)
-        self.stable = not self.why
+            self.stable, self.why = False, str(e)
 
     def render_first(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of a conversation's first turn: the whole rendering, with the prompt for the assistant's answer.
@@ -105,10 +105,8 @@ class ChatTemplate:
         text, mark = self._render([*_BEFORE, *_checked(messages)], now)
         if not text.startswith(before):
             raise ChatError("the chat template renders the earlier messages differently when these follow")
-        kept = {"eos": len(before) - len(self._rest), "open": len(before) - len(self.closing), "raw": len(before)}[
-            after
-        ]
-        head = self._tokenizer.encode(before[:kept], specials=True)
+        to_come = {"eos": self._rest, "open": self.closing, "raw": ""}[after]
+        head = self._tokenizer.encode(before.removesuffix(to_come), specials=True)
         ids = self._encode(text, mark)
         if ids[: len(head)] != head:
             raise ChatError("the chat template does not separate its messages with tokens of their own")
@@ -123,9 +121,9 @@ class ChatTemplate:
         """Find out how an assistant's message is closed, and whether the template is stable. Raises `ChatError`."""
         now = self._clock()
         before = self._text(_BEFORE, False, now)
-        _, found, self.closing = before.rpartition(_ANSWER)
-        if not found:
+        if _ANSWER not in before:
             raise ChatError("it does not render what the assistant said")
+        self.closing = before.rpartition(_ANSWER)[2]
         end = self._special.search(self.closing)
         self._rest = self.closing[end.end() :] if end else self.closing
         self.end_id = self._tokenizer.special[end[0].rstrip()] if end else None
@@ -137,8 +135,8 @@ class ChatTemplate:
         if not self._text([*longer, question], True, now).startswith(self._text(longer, False, now)):
             raise ChatError("it renders earlier messages differently when others follow")
         head = self._tokenizer.encode(before, specials=True)
-        for text in (before[: len(before) - len(self._rest)], before[: len(before) - len(self.closing)]):
-            part = self._tokenizer.encode(text, specials=True)
+        for to_come in (self._rest, self.closing):
+            part = self._tokenizer.encode(before.removesuffix(to_come), specials=True)
             if head[: len(part)] != part:
                 raise ChatError("it does not close an assistant's message with tokens of their own")
 
@@ -159,9 +157,9 @@ class ChatTemplate:
         continued = messages[-1]["role"] == "assistant"
         text = self._text(messages, not continued, now)
         if continued:
-            if not text.endswith(self.closing):
+            if not text.endswith(self.closing) or not (self.stable or self.closing):
                 raise ChatError("this model's chat template cannot continue an assistant's message")
-            text = text[: len(text) - len(self.closing)]
+            text = text.removesuffix(self.closing)
         return text, mark
 
     def _places(self, content: str) -> set[int]:

@@ -260,6 +260,14 @@ def test_a_template_that_is_not_prefix_stable_is_known_at_load(make_tokenizer: A
     assert chat.why
     with pytest.raises(ChatError, match=r"cannot continue a conversation: it "):
         chat.render_next([user("Hi")], after="eos")
+    assert chat.render_first([user("Hi")])
+
+
+def test_an_assistants_message_is_not_continued_where_its_closing_is_unknown(make_tokenizer: Any) -> None:
+    for kind in ("counts the messages", "drops the assistant"):
+        chat: ChatTemplate = make_tokenizer(UNSTABLE[kind], START, END).chat
+        with pytest.raises(ChatError, match="cannot continue an assistant's message"):
+            chat.render_first([user("Hi"), assistant("Once")])
 
 
 def test_a_template_that_does_not_compile_harms_nothing_until_it_is_used(make_tokenizer: Any) -> None:
