@@ -1,0 +1,238 @@
+"""A few threads that share out one kernel at a time, with no lock and no system call on the way.
+
+One decode step is some 150 parallel regions of 10 to 100 microseconds; what OpenMP takes to open and close each of them
+would be a fifth of the step. Here the caller writes what is to be done into shared words and bumps a sequence number;
+workers that are still spinning see it within a microsecond, take items off a counter beside the caller, and the caller
+returns when all items are done. A worker that has seen nothing for a while sleeps; the next call wakes it, and until it
+is awake the others do its share, so no call ever waits for a sleeper.
+
+Invariants: one kernel runs at a time (`run` holds a lock; callers on other threads wait); a worker touches a job only
+between counting itself in and out, and the caller does not return while anyone is counted in. Items may run in any
+order on any thread, so a kernel's items must not depend on each other.
+
+It knows nothing of what kernels compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numpy.typing import NDArray
+
+from model.kernels.emit import I32, I64, VOID, Emit, Value, cpu_features, routine
+
+# Byte offsets of the shared words; those that different threads write lie on different cache lines.
+SEQUENCE, NEXT, ACTIVE, JOB, STOP, ASLEEP = 0, 64, 128, 192, 448, 512
+KERNEL, ITEMS, ARGS = JOB, JOB + 8, JOB + 16
+MAX_ARGS, MAX_PHASES = 24, 3
+SPINS = 6000  # of a pause instruction: 50 to 250 microseconds
+MAX_THREADS = 16  # past this a model of this size only gets slower
+
+BODY = types.void(types.int64, types.int64)  # a kernel: (address of its arguments, item)
+
+
+@routine(1, types.int64)
+def atomic_load(e: Emit, args: Sequence[Value]) -> Value:
+    """(address): the int64 there."""
+    return e.b.load_atomic(e.b.inttoptr(args[0], I64.as_pointer()), "seq_cst", 8, typ=I64)
+
+
+@routine(2)
+def atomic_store(e: Emit, args: Sequence[Value]) -> None:
+    """(address, value)"""
+    e.b.store_atomic(args[1], e.b.inttoptr(args[0], I64.as_pointer()), "seq_cst", 8)
+
+
+@routine(2, types.int64)
+def atomic_add(e: Emit, args: Sequence[Value]) -> Value:
+    """(address, value): adds; returns what was there."""
+    return e.b.atomic_rmw("add", e.b.inttoptr(args[0], I64.as_pointer()), args[1], "seq_cst")
+
+
+@routine(0)
+def pause(e: Emit, _args: Sequence[Value]) -> None:
+    """Tell the processor that this is a waiting loop."""
+    if "sse2" in cpu_features():
+        e.call("llvm.x86.sse2.pause", VOID)
+    elif "neon" in cpu_features():
+        e.call("llvm.aarch64.hint", VOID, e.scalar(I32, 1))
+
+
+@routine(3)
+def call_kernel(e: Emit, args: Sequence[Value]) -> None:
+    """(kernel's address, its arguments' address, item)"""
+    kernel, *rest = args
+    e.b.call(e.b.inttoptr(kernel, ir.FunctionType(VOID, [I64, I64]).as_pointer()), rest)
+
+
+@routine(2, types.int64)
+def arg(e: Emit, args: Sequence[Value]) -> Value:
+    """(address of arguments, index): a kernel's argument."""
+    return e.load(e.at(args[0], e.times(args[1], 8)), I64)
+
+
+def compile_kernel(entry: Callable[[int, int], None]) -> int:
+    """Compile `entry(args, item)`, or load it from the cache; returns its address. It is never freed."""
+    compiled: Any = cfunc(BODY, cache=True, error_model="numpy")(entry)
+    _KEPT.append(compiled)
+    return int(compiled.address)
+
+
+_KEPT: list[Any] = []  # compiled kernels: machine code lives as long as the process, as an import does
+
+
+@cache
+def source_version() -> int:
+    """A number that changes with any kernel source.
+
+    Numba's cache looks at the time stamp of the file a function stands in, not of those it calls into. A kernel's entry
+    closes over this number, which is part of the cache's key.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return int.from_bytes(digest.digest()[:6], "little")
+
+
+@njit(nogil=True)
+def share(pool: int) -> None:
+    """Take items off the current job until none is left."""
+    kernel, items = atomic_load(pool + KERNEL), atomic_load(pool + ITEMS)
+    item = atomic_add(pool + NEXT, 1)
+    while item < items:
+        call_kernel(kernel, pool + ARGS, item)
+        item = atomic_add(pool + NEXT, 1)
+
+
+@njit(nogil=True)
+def run_phase(pool: int, kernel: int, items: int, alone: bool) -> None:
+    """Run one kernel over its items; returns when all are done."""
+    if alone or items <= 1:
+        for item in range(items):
+            call_kernel(kernel, pool + ARGS, item)
+        return
+    atomic_store(pool + KERNEL, kernel)
+    atomic_store(pool + ITEMS, items)
+    atomic_store(pool + NEXT, 0)
+    sequence = atomic_load(pool + SEQUENCE) + 1
+    atomic_store(pool + SEQUENCE, sequence)  # odd: open
+    share(pool)
+    atomic_store(pool + SEQUENCE, sequence + 1)  # even: closed, nobody enters any more
+    while atomic_load(pool + ACTIVE) != 0:
+        pause()
+
+
+@njit(nogil=True, cache=True)
+def run_phases(pool: int, alone: bool, phases: tuple[int, ...], args: tuple[int, ...]) -> None:
+    """Run the kernels (address, items, address, items, …) one after the other over the same arguments."""
+    for i in range(len(args)):
+        atomic_store(pool + ARGS + 8 * i, args[i])
+    for i in range(0, len(phases), 2):
+        run_phase(pool, phases[i], phases[i + 1], alone)
+
+
+@njit(nogil=True, cache=True)
+def work(pool: int, last: int, asleep: int) -> int:
+    """A worker's waking life: help with every job until there was none for a while.
+
+    Returns the sequence number it saw last, or −1 when it must end; its word at `asleep` is 1 when it returns.
+    """
+    idle = 0
+    while idle < SPINS and atomic_load(pool + STOP) == 0:
+        sequence = atomic_load(pool + SEQUENCE)
+        if sequence % 2 == 1 and sequence != last:
+            atomic_add(pool + ACTIVE, 1)
+            if atomic_load(pool + SEQUENCE) == sequence:  # still open: its words stay as they are while we are in
+                share(pool)
+            atomic_add(pool + ACTIVE, -1)
+            last, idle = sequence, 0
+        else:
+            pause()
+            idle += 1
+    atomic_store(asleep, 1)
+    return -1 if atomic_load(pool + STOP) != 0 else last
+
+
+class Pool:
+    """`threads` threads in all, the caller's included; see the module's docstring."""
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise ValueError(f"a pool needs at least 1 thread, not {threads}")
+        self.threads = min(threads, MAX_THREADS)
+        self._lock = threading.Lock()
+        self._words = np.zeros((ASLEEP + 64 * self.threads) // 8 + 8, dtype=np.int64)
+        self._base = -(-self._words.ctypes.data // 64) * 64  # on a cache line
+        self._scratch = np.zeros(0, dtype=np.uint8)
+        self._start()
+        pool = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _restart(pool))
+
+    def restart(self) -> None:
+        """Give a pool that came through a fork workers of its own; whoever held the lock is not in this process."""
+        self._lock = threading.Lock()
+        self._words[:] = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._wake = [threading.Event() for _ in range(self.threads - 1)]
+        self._asleep = [(self._word(ASLEEP + 64 * i)) for i in range(self.threads - 1)]
+        for i, wake in enumerate(self._wake):
+            args = (self._words, self._base, self._base + ASLEEP + 64 * i, wake)
+            threading.Thread(target=_live, args=args, name=f"kernels-{i}", daemon=True).start()
+        weakref.finalize(self, _stop, self._word(STOP), self._wake)
+
+    def _word(self, offset: int) -> NDArray[np.int64]:
+        """One shared word, as a view."""
+        index = (self._base - self._words.ctypes.data + offset) // 8
+        return self._words[index : index + 1]
+
+    def run(self, phases: tuple[int, ...], args: tuple[int, ...], scratch: int = 0) -> None:
+        """Run kernels over items, in order: phases is (address, items, address, items, …).
+
+        args: up to `MAX_ARGS` integers every kernel finds at its first parameter; where `scratch` bytes are asked for
+        (their content is undefined, aligned to 64), their address is appended to them.
+        """
+        with self._lock:
+            if scratch:
+                if scratch + 64 > len(self._scratch):
+                    self._scratch = np.zeros(scratch + 64, dtype=np.uint8)
+                args = (*args, -(-self._scratch.ctypes.data // 64) * 64)
+            for asleep, wake in zip(self._asleep, self._wake, strict=True):
+                if asleep[0]:
+                    asleep[0] = 0
+                    wake.set()
+            # One shape of call, so that it is compiled once.
+            phases += (0,) * (2 * MAX_PHASES - len(phases))
+            run_phases(self._base, self.threads == 1, phases, args + (0,) * (MAX_ARGS - len(args)))
+
+
+def _live(words: NDArray[np.int64], base: int, asleep: int, wake: threading.Event) -> None:
+    """A worker thread: works, sleeps, is woken. Holds the words, never the pool, so that a dropped pool ends it."""
+    last = 0
+    while words is not None and (last := work(base, last, asleep)) >= 0:
+        wake.wait()
+        wake.clear()
+
+
+def _restart(pool: weakref.ref[Pool]) -> None:
+    """After a fork."""
+    if (forked := pool()) is not None:
+        forked.restart()
+
+
+def _stop(stop: NDArray[np.int64], wakes: list[threading.Event]) -> None:
+    """End the workers of a pool that is gone."""
+    stop[0] = 1
+    for wake in wakes:
+        wake.set()
