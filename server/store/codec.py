@@ -15,17 +15,20 @@ import struct
 import sys
 from array import array
 from collections.abc import Mapping
+from dataclasses import fields as fields_of
 from typing import Any
 
 import orjson
 
 from server.errors import CorruptState
+from server.store.keys import lineage_of
 from server.store.records import End, Event, Generation, Result, Session, Status, Turn, TurnRequest
 
 _MAGIC = b"PTRN"
 _VERSION = 1
 _HEAD = struct.Struct("<4sBI")
 _CHECK = 8  # bytes of checksum
+_RESULT = tuple(f.name for f in fields_of(Result))
 
 if array("i").itemsize != 4:  # pragma: no cover
     raise ImportError("this platform's C int has not 4 bytes")
@@ -44,16 +47,21 @@ def _int32(tokens: tuple[int, ...]) -> bytes:
 
 
 def encode_turn(turn: Turn) -> bytes:
-    """Under 250 bytes and 4 per token. Raises OverflowError for a token that is not an int32."""
+    """Some 200 bytes and 4 per token. Raises OverflowError for a token that is not an int32, ValueError for an id
+    that is none, or a parent or generation of another lineage."""
+    lineage = lineage_of(turn.id)
+    if {lineage_of(turn.generation), lineage_of(turn.parent or turn.id)} != {lineage}:
+        raise ValueError("a turn's parent and generation are of its lineage")
+    # The lineage is in the id already.
     header = orjson.dumps(
         {
             "id": turn.id,
-            "parent": turn.parent,
+            "parent": turn.parent and turn.parent.rpartition("_")[2],
             "n": len(turn.tokens),
             "length": turn.length,
             "end": turn.end,
             "finish": turn.finish,
-            "generation": turn.generation,
+            "generation": turn.generation.rpartition("_")[2],
             "created": turn.created,
         }
     )
@@ -83,14 +91,15 @@ def decode_turn(turn_id: str, data: bytes) -> Turn:
         run = array("i", data[start:-_CHECK])
         if sys.byteorder == "big":  # pragma: no cover
             run.byteswap()
+        lineage = lineage_of(header["id"])
         turn = Turn(
             id=header["id"],
-            parent=header["parent"],
+            parent=header["parent"] and f"turn_{lineage}_{header['parent']}",
             tokens=tuple(run),
             length=header["length"],
             end=End(header["end"]),
             finish=header["finish"],
-            generation=header["generation"],
+            generation=f"gen_{lineage}_{header['generation']}",
             created=header["created"],
         )
         declared = header["n"]
@@ -136,9 +145,16 @@ def decode_event(generation_id: str, sequence: bytes, kind: bytes, data: bytes) 
         ) from None
 
 
-def encode_result(result: Result) -> bytes:
-    """JSON."""
-    return orjson.dumps(result, default=dict)
+def stream_event(generation_id: str, entry: tuple[bytes, Mapping[bytes, bytes]]) -> Event:
+    """An entry of an events stream. Raises CorruptState."""
+    name, fields = entry
+    return decode_event(generation_id, name.partition(b"-")[0], fields.get(b"type", b""), fields.get(b"data", b""))
+
+
+def encode_result(result: Result, said: Mapping[str, Any]) -> bytes:
+    """JSON of those fields that the last event's data (`said`) does not have with the same value: most are there."""
+    fields = {name: getattr(result, name) for name in _RESULT}
+    return orjson.dumps({k: v for k, v in fields.items() if k not in said or said[k] != v}, default=dict)
 
 
 def decode_session(session_id: str, fields: Mapping[bytes, bytes], expires: float) -> Session:
@@ -165,10 +181,13 @@ def decode_session(session_id: str, fields: Mapping[bytes, bytes], expires: floa
         raise CorruptState(f"the record of session {session_id} can't be read ({type(error).__name__})") from None
 
 
-def decode_generation(generation_id: str, fields: Mapping[bytes, bytes]) -> Generation:
-    """A generation's hash. Raises CorruptState naming the generation."""
+def decode_generation(
+    generation_id: str, fields: Mapping[bytes, bytes], said: Mapping[str, Any] | None = None
+) -> Generation:
+    """A generation's hash, and what its last event says where it has ended. Raises CorruptState naming it."""
     try:
         request, result = fields.get(b"request"), fields.get(b"result")
+        spoken = {name: value for name, value in (said or {}).items() if name in _RESULT}
         return Generation(
             id=generation_id,
             session=fields[b"session"].decode(),
@@ -176,7 +195,7 @@ def decode_generation(generation_id: str, fields: Mapping[bytes, bytes]) -> Gene
             status=Status(fields[b"status"].decode()),
             request=None if request is None else decode_request(generation_id, request),
             cancel=b"cancel" in fields,
-            result=None if result is None else Result(**orjson.loads(result)),
+            result=None if result is None else Result(**{**spoken, **orjson.loads(result)}),
             created=float(fields[b"created"]),
             updated=float(fields[b"updated"]),
         )

@@ -14,10 +14,9 @@ from contextlib import aclosing
 from server.errors import CorruptState, GenerationNotFound, StoreUnavailable
 from server.store import keys as ids
 from server.store.channels import Channels, Inbox
-from server.store.codec import decode_event
+from server.store.codec import decode_event, stream_event
 from server.store.options import Context
 from server.store.records import Event, Status
-from server.store.turns import stream_event
 
 _PAGE = 256  # events read at once
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from server.errors import (
+    CorruptState,
     GenerationNotFound,
     PerennialError,
     QueueFull,
@@ -23,9 +24,11 @@ from server.store import keys as ids
 from server.store.codec import (
     decode_generation,
     decode_session,
+    decode_turn,
     encode_data,
     encode_request,
     encode_result,
+    stream_event,
 )
 from server.store.index import TenantIndex
 from server.store.options import Context
@@ -46,7 +49,7 @@ ACCEPT = Call(
         *("stored", "request", "now", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
     ),
 )
-DELETE = Call("delete", ("session", "blocker", "turns", "snaps", "blocks"), ("blocker_id",))
+DELETE = Call("delete", ("session", "blocker", "turns", "snaps", "blocks"), ("blocker_id",), more_keys=("trace",))
 CANCEL = Call("cancel", ("gen", "events", "session"), ("gid", "now", "result", "data", "channel", "events_ttl_ms"))
 CALLS = (CREATE, ACCEPT, DELETE, CANCEL)
 
@@ -112,12 +115,26 @@ class SessionStore:
             [
                 *(keys.session(session_id), self._blocker(session)),
                 *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage)),
+                *(await self._traces(lineage)),
             ],
             [session.running or ""],
         )
         if answer[0] == b"BUSY":
             raise _busy(session_id, answer[1].decode())
         await self._index.drop(tenant, [session_id])
+
+    async def _traces(self, lineage: str) -> list[str]:
+        """The keys of the generations that made this lineage's turns and have not expired yet."""
+        keys, now = self._c.keys, self._c.clock()
+        stored = await self._c.connection.call("HGETALL", keys.turns(lineage))
+        recent: list[str] = []
+        for name, data in stored.items():
+            # A damaged turn must not keep its session from being deleted.
+            with suppress(CorruptState):
+                turn = decode_turn(name.decode(), data)
+                if turn.created > now - 2 * self._c.options.events_ttl_s:
+                    recent.append(turn.generation)
+        return [key for gid in recent for key in (keys.generation(gid), keys.events(gid))]
 
     def _blocker(self, session: Session) -> str:
         """The key of the generation that holds the session, or, where none does, one that no generation has."""
@@ -176,10 +193,15 @@ class SessionStore:
         """Raises GenerationNotFound, also for another tenant's. Its text so far is in its events."""
         if ids.parse_generation(generation_id) is None:
             raise GenerationNotFound
-        fields = await self._c.connection.call("HGETALL", self._c.keys.generation(generation_id))
+        fields, last = await self._c.connection.pipeline(
+            [
+                ("HGETALL", self._c.keys.generation(generation_id)),
+                ("XREVRANGE", self._c.keys.events(generation_id), "+", "-", "COUNT", 1),
+            ]
+        )
         if not fields or fields.get(b"tenant") != tenant.encode():
             raise GenerationNotFound
-        return decode_generation(generation_id, fields)
+        return decode_generation(generation_id, fields, stream_event(generation_id, last[0]).data if last else None)
 
     async def cancel(self, tenant: str, generation_id: str) -> Generation:
         """Ask for its end: a queued one is ended right there, a running one is flagged and its worker woken."""
@@ -188,12 +210,13 @@ class SessionStore:
         length = await self._c.connection.call("HGET", keys.session(generation.session), "length")
         position = int(length or 0)
         result = Result("cancelled", {}, {}, position)
+        said = {"finish_reason": "cancelled", "usage": {}, "timing": {}, "position": position}
         await self._c.connection.run(
             CANCEL,
             [keys.generation(generation_id), keys.events(generation_id), keys.session(generation.session)],
             [
-                *(generation_id, repr(self._c.clock()), encode_result(result)),
-                encode_data({"finish_reason": "cancelled", "usage": {}, "timing": {}, "position": position}),
+                *(generation_id, repr(self._c.clock()), encode_result(result, said)),
+                encode_data(said),
                 *(keys.live(generation_id), self._c.options.events_ttl_ms),
             ],
         )

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from server.errors import CorruptState
 from server.store import keys as ids
 from server.store.codec import (
-    decode_event,
     decode_generation,
     decode_session,
     decode_turn,
     encode_data,
     encode_result,
     encode_turn,
+    stream_event,
 )
 from server.store.index import TenantIndex
 from server.store.options import Context
@@ -131,7 +131,7 @@ class TurnStore:
                 *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(session.id)),
             ],
             [
-                *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result)),
+                *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result, final.data)),
                 *(final.sequence, final.type, encode_data(final.data), keys.live(gid)),
                 *(
                     (turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end)
@@ -178,12 +178,6 @@ def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -
     if wanted is None and length != 0:
         raise CorruptState(f"the first turn of session {session.id} begins at {length}, not at 0")
     return turns[::-1]
-
-
-def stream_event(generation_id: str, entry: tuple[bytes, Mapping[bytes, bytes]]) -> Event:
-    """An entry of an events stream. Raises CorruptState."""
-    name, fields = entry
-    return decode_event(generation_id, name.partition(b"-")[0], fields.get(b"type", b""), fields.get(b"data", b""))
 
 
 def _outcome(generation_id: str, answer: bytes) -> Outcome:
