@@ -43,6 +43,15 @@ _TYPES = {
     30: ("BF16", 1, 2),
 }
 
+# What a block is made of: its scale d, its minimum m, and 32 weights q, packed.
+_HALF = np.dtype("V16")
+_BLOCKS = {
+    "Q4_0": np.dtype([("d", "<f2"), ("q", _HALF)]),
+    "Q4_1": np.dtype([("d", "<f2"), ("m", "<f2"), ("q", _HALF)]),
+    "Q8_0": np.dtype([("d", "<f2"), ("q", "V32")]),
+}
+
+Rows = NDArray[np.int64]
 Value = int | float | bool | str | list[Any] | NDArray[Any]
 
 
@@ -243,25 +252,33 @@ class GGUF:
         dtype = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[info.type]
         return self.raw(name).view(dtype).reshape(info.shape)
 
-    def q4_1(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]:
-        """A Q4_1 tensor (out, in): q (out, in) 0..15, d and m (out, in / 32); w = d·q + m. Copies."""
-        info = self._info(name, "Q4_1")
-        blocks = self.raw(name).reshape(*info.shape[:-1], -1, 20)  # f16 d, f16 m, 16 bytes of nibbles
-        scales = np.ascontiguousarray(blocks[..., :4]).view("<f2")
-        return _nibbles(blocks[..., 4:]), scales[..., 0].copy(), scales[..., 1].copy()
+    def q4_1(
+        self, name: str, rows: Rows | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float16]]:
+        """A Q4_1 tensor (out, in): q (out, in) 0..15, d and m (out, in / 32); w = d·q + m. Copies.
 
-    def q4_0(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        rows: (n,) indices of the rows wanted, in that order; all of them where None. So also below.
+        """
+        blocks = self._blocks(name, "Q4_1", rows)
+        return _nibbles(blocks["q"]), blocks["d"].copy(), blocks["m"].copy()
+
+    def q4_0(self, name: str, rows: Rows | None = None) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
         """A Q4_0 tensor (out, in): q (out, in) 0..15, d (out, in / 32); w = d·(q − 8). Copies."""
-        info = self._info(name, "Q4_0")
-        blocks = self.raw(name).reshape(*info.shape[:-1], -1, 18)  # f16 d, 16 bytes of nibbles
-        return _nibbles(blocks[..., 2:]), np.ascontiguousarray(blocks[..., :2]).view("<f2")[..., 0]
+        blocks = self._blocks(name, "Q4_0", rows)
+        return _nibbles(blocks["q"]), blocks["d"].copy()
 
-    def q8_0(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    def q8_0(self, name: str, rows: Rows | None = None) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
         """A Q8_0 tensor (out, in): q (out, in) −128..127, d (out, in / 32); w = d·q. Copies."""
-        info = self._info(name, "Q8_0")
-        blocks = self.raw(name).reshape(*info.shape[:-1], -1, 34)  # f16 d, 32 signed bytes
-        q = np.ascontiguousarray(blocks[..., 2:]).view(np.int8).reshape(info.shape)
-        return q, np.ascontiguousarray(blocks[..., :2]).view("<f2")[..., 0]
+        blocks = self._blocks(name, "Q8_0", rows)
+        return blocks["q"].copy().view(np.int8).reshape(blocks.shape[0], -1), blocks["d"].copy()
+
+    def _blocks(self, name: str, type_name: str, rows: Rows | None) -> NDArray[np.void]:
+        """A quantised matrix (out, in) as its blocks (out, in / 32), of the type's fields."""
+        info = self._info(name, type_name)
+        if len(info.shape) != 2:
+            raise GGUFError(f"{self.path}: tensor {name!r} is {type_name} and has shape {info.shape}, not (out, in)")
+        blocks = self.raw(name).view(_BLOCKS[type_name]).reshape(info.shape[0], -1)
+        return blocks if rows is None else blocks[rows]
 
     def _info(self, name: str, *types: str) -> TensorInfo:
         info = self.tensors.get(name)
@@ -272,9 +289,12 @@ class GGUF:
         return info
 
 
-def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(…, blocks, 16) bytes → (…, blocks · 32): a block's low nibbles are its first half, the high ones its second."""
-    q = np.empty((*packed.shape[:-1], BLOCK), np.uint8)
-    np.bitwise_and(packed, 15, out=q[..., :16])
-    np.right_shift(packed, 4, out=q[..., 16:])
-    return q.reshape(*packed.shape[:-2], -1)
+def _nibbles(packed: NDArray[np.void]) -> NDArray[np.uint8]:
+    """(out, blocks) of 16 bytes → (out, in): a block's low nibbles are its first half, the high ones its second."""
+    out, blocks = packed.shape
+    nibbles = packed.copy().view(np.uint8)  # (out, blocks · 16)
+    # Halves move as wholes of 16 bytes: several times faster than byte by byte.
+    q = np.empty((out, blocks, 2), _HALF)
+    q[..., 0] = (nibbles & 15).view(_HALF)
+    q[..., 1] = (nibbles >> 4).view(_HALF)
+    return q.view(np.uint8).reshape(out, -1)

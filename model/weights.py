@@ -120,14 +120,14 @@ class Checkpoint:
 
     def tensor(self, name: str) -> Weight:
         """Read one weight. Raises `WeightsError` where it is missing or cannot be read."""
-        return self._entry(name).read()
+        return self._read(self._entry(name))
 
     def expect(self, name: str, shape: Sequence[int]) -> Weight:
         """`tensor`, but a `WeightsError` where the shape is not this one."""
         entry = self._entry(name)
         if entry.shape != tuple(shape):
             raise WeightsError(f"{entry.file}: tensor {name!r} has shape {entry.shape}, not {tuple(shape)}")
-        return entry.read()
+        return self._read(entry)
 
     def expect_type(self, *model_types: str) -> None:
         """Raises `WeightsError` unless the configuration's model_type is one of these."""
@@ -155,6 +155,13 @@ class Checkpoint:
         if name not in self._entries:
             raise WeightsError(f"{self.path}: tensor {name!r} is missing")
         return self._entries[name]
+
+    @staticmethod
+    def _read(entry: _Entry) -> Weight:
+        try:
+            return entry.read()
+        except GGUFError as e:
+            raise WeightsError(str(e)) from e
 
     def _check_layers(self) -> None:
         wanted = self.config.get("num_hidden_layers")
@@ -203,17 +210,13 @@ def _read_gguf(file: GGUF, stored: str, name: str, config: dict[str, Any]) -> We
         array = file.floats(stored)
         floats = torch.from_numpy(array.copy() if order is None else array[order])
         return floats.view(torch.bfloat16) if info.type == "BF16" else floats
-    if len(info.shape) != 2:
-        raise WeightsError(f"{file.path}: tensor {stored!r} is {info.type} and has shape {info.shape}, not (out, in)")
-    quantised: Q4_1 | Q8_0
     if info.type == "Q8_0":
-        quantised = Q8_0(*map(torch.from_numpy, file.q8_0(stored)))
-    elif info.type == "Q4_1":
-        quantised = Q4_1(*map(torch.from_numpy, file.q4_1(stored)))
-    else:  # Q4_0: w = d·(q − 8) = d·q + (−8·d), exactly, in float32
-        q, d = map(torch.from_numpy, file.q4_0(stored))
-        quantised = Q4_1(q, d.float(), -8 * d.float())
-    return quantised if order is None else quantised.rows(torch.from_numpy(order))
+        return Q8_0(*map(torch.from_numpy, file.q8_0(stored, order)))
+    if info.type == "Q4_1":
+        return Q4_1(*map(torch.from_numpy, file.q4_1(stored, order)))
+    # Q4_0: w = d·(q − 8) = d·q + (−8·d), exactly, in float32
+    q, d = map(torch.from_numpy, file.q4_0(stored, order))
+    return Q4_1(q, d.float(), -8 * d.float())
 
 
 def _open_directory(folder: Path) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,17 @@ def test_queries_of_another_number_of_heads_are_named(tmp_path: Path) -> None:
     checkpoint.tensor("model.layers.0.self_attn.q_proj.weight")  # 2 heads of 32 are as many rows as 4 of 16
     with pytest.raises(WeightsError, match=r"bad\.gguf: tensor 'blk\.0\.attn_k\.weight' has 32 rows, not 64"):
         checkpoint.tensor("model.layers.0.self_attn.k_proj.weight")
+
+
+def test_a_quantised_vector_is_named(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "bad.gguf", tiny())
+    data = path.read_bytes()
+    head = struct.pack("<Q", len("output_norm.weight")) + b"output_norm.weight" + struct.pack("<IQ", 1, HIDDEN)
+    at = data.index(head) + len(head)
+    q8_0 = gguf.GGMLQuantizationType.Q8_0.value
+    path.write_bytes(data[:at] + struct.pack("<I", q8_0) + data[at + 4 :])
+    with pytest.raises(WeightsError, match=r"bad\.gguf: tensor 'output_norm\.weight' is Q8_0 and has shape \(64,\)"):
+        open_checkpoint(path).tensor("model.norm.weight")
 
 
 def test_a_truncated_gguf_file_is_named(tmp_path: Path) -> None:
