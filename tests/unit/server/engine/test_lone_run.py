@@ -109,6 +109,7 @@ def test_every_request_equals_its_lone_run(
                 else:
                     d.engine.drop(name)
         tick += 1
+    d.engine.tick()  # hears the last commands
 
     for number, visitor in enumerate(visitors):
         name = f"v{number}"
