@@ -1,7 +1,9 @@
 """A generation's events on their way to a client: as frames, as one JSON object, or as the text so far.
 
-Invariants: an event passes unchanged, with the stream's own id; when following breaks off (the store stays away, the
-events have expired) the client is told by an `error` event that carries the last id it saw, so that it can resume.
+Invariants: an event passes with the stream's own id and unchanged, but for what a worker logs for other workers (tokens
+held back for a stop string: `log`, and token events that hold nothing else). When following breaks off, because the
+store stays away or the events have expired, the client is told by an `error` event that carries the last id it saw, so
+that it can resume.
 
 It does not know how the events reach this process, nor how a frame reaches the client.
 """
@@ -9,6 +11,7 @@ It does not know how the events reach this process, nor how a frame reaches the 
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from server.api.backend import Backend
@@ -42,6 +45,14 @@ def event_id(sequence: int) -> str:
     return f"{sequence}-0"
 
 
+def shown(event: Event) -> Event | None:
+    """What of an event is the client's; None where nothing is."""
+    if event.type != "token" or "log" not in event.data:
+        return event
+    data = {name: value for name, value in event.data.items() if name != "log"}
+    return replace(event, data=data) if data["text"] or data["token_ids"] else None
+
+
 class Follower:
     """Follows one generation for one client, and measures it when the client is the one who asked for it."""
 
@@ -55,7 +66,10 @@ class Follower:
         """Every event after a sequence number, to the last. Raises StoreUnavailable, GenerationNotFound."""
         last_token = 0.0
         async with aclosing(self.backend.store.hub.events(self.id, after)) as events:
-            async for event in events:
+            async for logged in events:
+                event = shown(logged)
+                if event is None:
+                    continue
                 if self.original:
                     last_token = self._measure(event, last_token)
                 yield event

@@ -103,7 +103,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         del sig, frame
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            for task in self.server_state.tasks:
+                task.cancel()  # cut off what still runs; the rest of the stop goes its way
         self.should_exit = True
 
 

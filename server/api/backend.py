@@ -29,6 +29,7 @@ from server.store.records import NewSession, Session, Worker
 from server.store.store import Store, open_store
 
 WATCH_S = 0.5
+CLOSE_S = 2.0
 log = get_logger()
 
 
@@ -51,6 +52,7 @@ class Backend:
         self.keys = Keyring(settings.tenants())
         self.tokenising = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
         self._store: Store | None = None
+        self._connecting = asyncio.Lock()
         self._view: View | None = None
         self._away: StoreUnavailable | None = None  # why the last look failed, if it did
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +73,9 @@ class Backend:
         for task in self._tasks:
             task.cancel()
         if self._store is not None:
-            await self._store.close()
+            with contextlib.suppress(TimeoutError):  # a connection that does not close dies with the process
+                async with asyncio.timeout(CLOSE_S):
+                    await self._store.close()
         self.tokenising.shutdown(wait=False, cancel_futures=True)
 
     def spawn(self, job: Coroutine[Any, Any, None], name: str = "watch") -> None:
@@ -82,16 +86,19 @@ class Backend:
 
     async def _watch(self) -> None:
         while True:
-            with contextlib.suppress(StoreUnavailable):
+            try:
                 await self.look()
+            except StoreUnavailable:
+                pass  # `look` has noted it
+            except Exception:
+                log.exception("watch_failed")  # such as a heartbeat that cannot be read; the next may be
             await asyncio.sleep(WATCH_S)
 
     async def look(self) -> View:
         """The system now, and what `metrics` say of it. Raises StoreUnavailable."""
         try:
-            if self._store is None:
-                self._store = await self._connect()
-            workers, depth = await asyncio.gather(self._store.queue.live_workers(), self._store.queue.depth())
+            store = await self._connected()
+            workers, depth = await asyncio.gather(store.queue.live_workers(), store.queue.depth())
         except StoreUnavailable as e:
             if self._away is None:
                 log.warning("store_away", reason=e.message)
@@ -106,6 +113,12 @@ class Backend:
         self.metrics.live_workers.set(len(mine))
         self.metrics.queue_depth.set(depth)
         return self._view
+
+    async def _connected(self) -> Store:
+        async with self._connecting:
+            if self._store is None:
+                self._store = await self._connect()
+        return self._store
 
     async def _connect(self) -> Store:
         s = self.settings

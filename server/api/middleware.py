@@ -7,6 +7,7 @@ line what they know by writing to `Facts`.
 Plain ASGI: it sees each chunk pass and holds none back.
 """
 
+import asyncio
 import re
 import secrets
 import time
@@ -84,6 +85,9 @@ class RequestMiddleware:
             await self.app(scope, receive, tagged)
         except ClientGoneError:
             facts.more["client"] = "left"
+        except asyncio.CancelledError:
+            # The stop's time is up. Nothing is above but the server, which closes the connection: no traceback needed.
+            facts.more["cut"] = True
         except Exception:
             log.exception("request_failed", request=facts.request_id, session=facts.session)
             if status:

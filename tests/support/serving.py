@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from server.errors import StoreUnavailable
 from server.settings import PREFIX
 from server.store import keys as ids
 from server.store.records import Begun, End, Event, Outcome, Result, Turn
@@ -98,9 +99,9 @@ class Process:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def line(self) -> str:
+    def line(self, patience_s: float = PATIENCE_S) -> str:
         """The next line it says to its user."""
-        line = self._lines.get(timeout=PATIENCE_S)
+        line = self._lines.get(timeout=patience_s)
         if line is None:
             raise AssertionError(f"it ended: {self.errors()}")
         return line
@@ -188,7 +189,8 @@ class ScriptedWorker:
     async def beat(self) -> None:
         """Say that it lives, for ever."""
         while True:
-            await self.store.queue.heartbeat(self.id, self.info)
+            with suppress(StoreUnavailable):
+                await self.store.queue.heartbeat(self.id, self.info)
             await asyncio.sleep(0.5)
 
     async def take(self) -> Running:
