@@ -21,7 +21,7 @@ from numba import njit
 
 from model.kernels import cpu_attention_loops as loops
 from model.kernels.emit import LANES
-from model.kernels.pool import arg, compile_kernel, source_version
+from model.kernels.pool import arg, compile_kernel, compiled, source_version
 
 BLOCK = 128  # slots: with D = 64 in bfloat16, its keys and values fill an L1 cache
 TOGETHER = 4  # query heads of one kv head that share a pass over a block
@@ -52,7 +52,7 @@ def _block(bf16_keys: bool, bf16_values: bool, most: int) -> Any:
     scores_1, scores_2, scores_3, scores_4 = (loops.scores(r, bf16_keys) for r in (1, 2, 3, 4))
     weighted_1, weighted_2, weighted_3, weighted_4 = (loops.weighted(r, 2, bf16_values) for r in (1, 2, 3, 4))
 
-    @njit(error_model="numpy")
+    @compiled(f"block_{bf16_keys}_{bf16_values}_{most}")
     def block(
         q: int, keys: int, values: int, count: int, more_keys: int, more_values: int, more: int,
         queries: int, vectors: int, scores: int, partial: int,
@@ -104,7 +104,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
     narrow, widen = loops.convert(False, bfloat16), loops.convert(bfloat16, False)
     window_block, sink_block = _block(bfloat16, bfloat16, TOGETHER), _block(False, bfloat16, 1)
 
-    @njit(error_model="numpy")
+    @compiled(f"prepare_{size}")
     def prepare(args: int, item: int) -> None:
         """Item (b, g): keys and values to where attend reads them, sinks to the state, zeros for padded tokens."""
         words, scratch = arg(args, WORDS), arg(args, SCRATCH)
@@ -144,7 +144,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
                 narrow(x_k, arg(args, SINK_K) + place, D // LANES)
                 narrow(x_v, arg(args, SINK_V) + place, D // LANES)
 
-    @njit(error_model="numpy")
+    @compiled(f"sinks_and_sum_{size}")
     def sinks_and_sum(args: int, b: int, g: int, t: int, area: int, partials: int, blocks: int, rotated: bool) -> None:
         """Add the sinks to a token's partials, and write what they all come to."""
         words = arg(args, WORDS)
@@ -177,7 +177,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
         for j in range(queries):
             loops.combine(partials + j * row, blocks, queries * row, out + 4 * j * D, vectors)
 
-    @njit(error_model="numpy")
+    @compiled(f"rotate_queries_{size}")
     def rotate_queries(args: int, b: int, g: int, t: int, q: int) -> None:
         """A token's queries of one kv head, rotated and scaled, to q."""
         words = arg(args, WORDS)
@@ -188,7 +188,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
         for j in range(H // G):
             rotate_f32(x + j * 4 * D, cos, sin, q + j * 4 * D, D // (2 * LANES), arg(words, SCALE))
 
-    @njit(error_model="numpy")
+    @compiled(f"attend_{size}")
     def attend(args: int, item: int) -> None:
         """A single token: item (b, g, block), its partial. A chunk: item (b, g, STEP tokens), their results."""
         words, scratch = arg(args, WORDS), arg(args, SCRATCH)
@@ -241,7 +241,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
             sinks_and_sum(args, b, g, t, area, partials, blocks, rotated)
             rotated = False
 
-    @njit(error_model="numpy")
+    @compiled(f"finish_{size}")
     def finish(args: int, item: int) -> None:
         """Item (b, g). A single token: its result from its partials. A chunk: the ring gets its last W tokens."""
         words, scratch = arg(args, WORDS), arg(args, SCRATCH)

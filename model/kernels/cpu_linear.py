@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model.kernels.cpu_rows import GROUP, quantise_row
 from model.kernels.emit import F16, F32, I1, I8, I16, I32, LANES, Emit, Value, cpu_features, has_avx2, routine, vec
-from model.kernels.pool import Pool, arg, compile_kernel, source_version
+from model.kernels.pool import Pool, arg, compile_kernel, compiled, source_version
 from model.kernels.ref import dequantise
 from model.weights import Q4_1, Q8_0, Weight
 
@@ -184,11 +184,11 @@ def quantise_rows(args: int, item: int) -> None:
         quantise_row(x + 4 * inputs * n, groups, scratch + inputs * n, scales + 8 * groups * n)
 
 
-def _tiles(tile: Callable[[int], Any], quantised: bool) -> Any:
+def _tiles(name: str, tile: Callable[[int], Any], quantised: bool) -> Any:
     """The kernel that runs an item's tiles over all rows, several rows at a time."""
     four, two, one = tile(4), tile(2), tile(1)
 
-    @njit(error_model="numpy")
+    @compiled(f"tiles_{name}")
     def tiles(args: int, item: int) -> None:
         rows, inputs, w, count = arg(args, 1), arg(args, 2), arg(args, 4), arg(args, 5)
         step, size, y, y_row = arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
@@ -213,10 +213,10 @@ def _tiles(tile: Callable[[int], Any], quantised: bool) -> Any:
     return tiles
 
 
-q4_tiles = _tiles(_q4_tile, quantised=True)
-q8_tiles = _tiles(_q8_tile, quantised=True)
-f32_tiles = _tiles(lambda rows: _plain_tile(rows, bfloat16=False), quantised=False)
-bf16_tiles = _tiles(lambda rows: _plain_tile(rows, bfloat16=True), quantised=False)
+q4_tiles = _tiles("q4", _q4_tile, quantised=True)
+q8_tiles = _tiles("q8", _q8_tile, quantised=True)
+f32_tiles = _tiles("f32", lambda rows: _plain_tile(rows, bfloat16=False), quantised=False)
+bf16_tiles = _tiles("bf16", lambda rows: _plain_tile(rows, bfloat16=True), quantised=False)
 
 
 class LinearKernels(NamedTuple):

@@ -36,6 +36,7 @@ SEQUENCE, NEXT, ACTIVE, JOB, STOP, ASLEEP = 0, 64, 128, 192, 448, 512
 KERNEL, ITEMS, ARGS = JOB, JOB + 8, JOB + 16
 MAX_ARGS, MAX_PHASES = 24, 3
 SPINS = 6000  # of a pause instruction: 50 to 250 microseconds
+PATIENCE = 2000  # pauses the caller waits for a worker before it gives way
 MAX_THREADS = 16  # past this a model of this size only gets slower
 
 BODY = types.void(types.int64, types.int64)  # a kernel: (address of its arguments, item)
@@ -68,6 +69,12 @@ def pause(e: Emit, _args: Sequence[Value]) -> None:
         e.call("llvm.aarch64.hint", VOID, e.scalar(I32, 1))
 
 
+@routine(0)
+def give_way(e: Emit, _args: Sequence[Value]) -> None:
+    """Let another thread have this processor: on a busy machine it may be the one we wait for."""
+    e.call("sched_yield", I32)
+
+
 @routine(3)
 def call_kernel(e: Emit, args: Sequence[Value]) -> None:
     """(kernel's address, its arguments' address, item)"""
@@ -79,6 +86,20 @@ def call_kernel(e: Emit, args: Sequence[Value]) -> None:
 def arg(e: Emit, args: Sequence[Value]) -> Value:
     """(address of arguments, index): a kernel's argument."""
     return e.load(e.at(args[0], e.times(args[1], 8)), I64)
+
+
+def compiled(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function for kernels to call, under a name of its own.
+
+    What a factory makes several of must be told apart by name: machine code from the cache, named by another process,
+    and code compiled here would otherwise be taken for each other.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        function.__name__ = function.__qualname__ = name
+        return njit(error_model="numpy")(function)
+
+    return decorate
 
 
 def compile_kernel(entry: Callable[[int, int], None]) -> int:
@@ -128,8 +149,12 @@ def run_phase(pool: int, kernel: int, items: int, alone: bool) -> None:
     atomic_store(pool + SEQUENCE, sequence)  # odd: open
     share(pool)
     atomic_store(pool + SEQUENCE, sequence + 1)  # even: closed, nobody enters any more
+    waited = 0
     while atomic_load(pool + ACTIVE) != 0:
         pause()
+        waited += 1
+        if waited % PATIENCE == 0:
+            give_way()
 
 
 @njit(nogil=True, cache=True)
