@@ -73,9 +73,8 @@ class Backend:
         for task in self._tasks:
             task.cancel()
         if self._store is not None:
-            with contextlib.suppress(TimeoutError):  # a connection that does not close dies with the process
-                async with asyncio.timeout(CLOSE_S):
-                    await self._store.close()
+            # Waited for, not cancelled: a connection that does not close dies with the process.
+            await asyncio.wait({asyncio.create_task(self._store.close())}, timeout=CLOSE_S)
         self.tokenising.shutdown(wait=False, cancel_futures=True)
 
     def spawn(self, job: Coroutine[Any, Any, None], name: str = "watch") -> None:

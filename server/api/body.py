@@ -56,6 +56,11 @@ def _check_content_type(header: str) -> None:
         raise InvalidRequest("The body must be UTF-8.")
 
 
+def printable(name: str) -> str:
+    """A name that a client made up, cut and escaped so that it fits in a message."""
+    return name[:64].encode("unicode_escape").decode("ascii")
+
+
 def parse_json(raw: bytes) -> Any:
     """Strictly one JSON value. Raises InvalidRequest saying where it goes wrong, never what stands there."""
     try:
@@ -87,7 +92,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                shown = name[:64].encode("ascii", "backslashreplace").decode()
-                raise InvalidRequest(f"The body has {shown} twice in one object.", param=shown)
+                raise InvalidRequest(f"The body has {printable(name)} twice in one object.", param=printable(name))
             seen.add(name)
     return out

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from server.api.body import printable
 from server.errors import InvalidRequest, UnknownParameter
 
 
@@ -65,6 +66,5 @@ def path(loc: Sequence[Any]) -> str:
         if isinstance(part, int):
             out += f"[{part}]"
         elif part != "[key]":
-            shown = str(part)[:64].encode("ascii", "backslashreplace").decode()
-            out += f".{shown}" if out else shown
+            out += f".{printable(str(part))}" if out else printable(str(part))
     return out
