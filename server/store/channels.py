@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import redis.exceptions
 
-from server.store.connection import Connection
+from server.store.connection import Connection, cancellable
 
 _CAPACITY = 512  # messages an inbox holds for a slow reader
 _PING_S = 10.0  # a silent connection is asked for a sign of life this often, and given up after as long again
@@ -88,11 +88,10 @@ class Channels:
 
     async def close(self) -> None:
         """Drop the connection. Listeners hear nothing more."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
 
     async def _run(self) -> None:
         """Connect, serve until something breaks, again."""
@@ -101,7 +100,7 @@ class Channels:
             await asyncio.sleep(pause)
             connection: Any = self._connection.dedicated()
             try:
-                await connection.connect()
+                await cancellable(connection.connect())
                 pause = 0.0
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._read(connection))
@@ -121,9 +120,9 @@ class Channels:
             self._changed.clear()
             wanted = set(self._inboxes)
             if more := wanted - held:
-                await connection.send_command("SUBSCRIBE", *more)
+                await cancellable(connection.send_command("SUBSCRIBE", *more))
             if less := held - wanted:
-                await connection.send_command("UNSUBSCRIBE", *less)
+                await cancellable(connection.send_command("UNSUBSCRIBE", *less))
             held = wanted
             await self._changed.wait()
 
@@ -135,7 +134,7 @@ class Channels:
                 if silent:
                     raise redis.exceptions.ConnectionError("the subscription is dead")
                 silent = True
-                await connection.send_command("PING")
+                await cancellable(connection.send_command("PING"))
                 continue
             silent = False
             kind = answer[0]

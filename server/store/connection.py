@@ -7,7 +7,8 @@ of redis-py leaves this file, and none of ours carries what was written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +50,20 @@ def translated() -> Iterator[None]:
         raise translate(error) from (None if isinstance(error, redis.exceptions.ResponseError) else error)
 
 
+async def cancellable(work: Awaitable[Any]) -> Any:
+    """Await it, and honour a cancellation that it swallowed.
+
+    redis-py writes under `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes at the moment the
+    write is done; a task that then waits for something else would never end.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    result = await work
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
+
+
 class Connection:
     """Commands, pipelines and scripts over one pool; safe for any number of tasks of one event loop."""
 
@@ -72,7 +87,7 @@ class Connection:
     async def call(self, *command: Value | float) -> Any:
         """One command."""
         with translated():
-            return await self._redis.execute_command(*command)
+            return await cancellable(self._redis.execute_command(*command))
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one round trip; the first error among the answers is raised."""
@@ -85,7 +100,7 @@ class Connection:
         pipe = self._redis.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
-        answers: list[Any] = await pipe.execute(raise_on_error=raise_on_error)
+        answers: list[Any] = await cancellable(pipe.execute(raise_on_error=raise_on_error))
         return answers
 
     async def run(self, call: Call, keys: Sequence[Value], args: Sequence[Value]) -> Any:
@@ -93,9 +108,9 @@ class Connection:
         script = self._scripts.prepare(call, keys, args)
         with translated():
             try:
-                return await self._redis.execute_command(*script.by_hash())
+                return await cancellable(self._redis.execute_command(*script.by_hash()))
             except redis.exceptions.NoScriptError:
-                return await self._redis.execute_command(*script.in_full())
+                return await cancellable(self._redis.execute_command(*script.in_full()))
 
     async def run_many(self, call: Call, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         """One script with several (keys, args), in one round trip, each atomic by itself."""
@@ -108,7 +123,7 @@ class Connection:
 
     async def _settle(self, script: Prepared, answer: Any) -> Any:
         if isinstance(answer, redis.exceptions.NoScriptError):
-            return await self._redis.execute_command(*script.in_full())
+            return await cancellable(self._redis.execute_command(*script.in_full()))
         if isinstance(answer, Exception):
             raise answer
         return answer

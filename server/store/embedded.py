@@ -122,7 +122,7 @@ class EmbeddedValkey:
         self.data_dir = data_dir.expanduser().absolute()
         self._fsync = fsync
         self._maxmemory = maxmemory_bytes
-        self._executable = binary
+        self.executable = binary
         self._progress = progress
         self._patience_s = patience_s
         self._lock = _Lock(self.data_dir / "valkey.lock")
@@ -192,7 +192,7 @@ class EmbeddedValkey:
             waited += _POLL_S
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        executable = self._executable or _binary()
+        executable = self.executable or _binary()
         options: dict[str, str] = {
             "port": "0",
             "unixsocket": str(self.socket),
