@@ -165,6 +165,7 @@ class Supervisor:
             if valkey.pid is None:
                 log.error("child_died", child="valkey")
                 try:
+                    await valkey.stop()  # it is dead already: this lets go of what it held
                     await valkey.start()
                 except StartupError as e:
                     self._failed = str(e)

@@ -67,11 +67,12 @@ def clean_environment(**settings: str) -> dict[str, str]:
 class Process:
     """A `perennial` command; its output is read as it comes, its errors are kept for the message of a failure."""
 
-    def __init__(self, command: str, *flags: str, cwd: Path, **settings: str) -> None:
+    def __init__(self, command: str, *flags: str, cwd: Path, script: bool = False, **settings: str) -> None:
+        """command: of `perennial`, or (`script`) a file of Python that stands for it."""
         self._errors: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", command, *flags],
+            [sys.executable, *(() if script else ("-m", "server.cli")), command, *flags],
             env=clean_environment(**settings),
             cwd=cwd,
             stdout=subprocess.PIPE,
