@@ -125,6 +125,11 @@ ORDERS = {
     "top-p includes the token that reaches it": (from_probabilities(0.5, 0.3, 0.2), SamplingParams(top_p=0.6), {0, 1}),
     "top-k of ties: the lower ids": (from_probabilities(0.2, 0.2, 0.2, 0.4), SamplingParams(top_k=3), {0, 1, 3}),
     "top-p of ties: the lower ids": (from_probabilities(0.2, 0.2, 0.2, 0.4), SamplingParams(top_p=0.7), {0, 1, 3}),
+    "top-p among near equals": (
+        np.array([-0.0005 * i for i in range(20)] + [-30.0], np.float32),
+        SamplingParams(top_p=0.3),
+        set(range(6)),
+    ),
     "min-p 1 keeps the best and its equals": (from_probabilities(0.4, 0.2, 0.4), SamplingParams(min_p=1.0), {0, 2}),
 }
 
