@@ -9,7 +9,6 @@ What a crash leaves behind (socket, pid, a log cut short in its last command) is
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -17,7 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,22 @@ from server.errors import StartupError
 _INSTEAD = "Set PERENNIAL_REDIS_URL to use a Redis or Valkey of your own instead."
 # sun_path has 108 bytes on Linux and 104 on macOS, the closing zero among them.
 _SOCKET_PATH_LIMIT = 103
-_PR_SET_PDEATHSIG = 1
 _POLL_S = 0.02
+# Run by the child, which then becomes Valkey: have SIGTERM sent when the parent dies, and go where it is dead already.
+# Not a preexec_fn, which may deadlock in a process that has threads.
+_DIE_WITH_PARENT = """
+import os, signal, sys
+parent, command = int(sys.argv[1]), sys.argv[2:]
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(1)
+try:
+    os.execv(command[0], command)
+except OSError as error:
+    sys.exit(f"{command[0]} can't run: {error.strerror}")
+"""
 
 
 def _binary() -> Path:
@@ -116,15 +129,17 @@ class EmbeddedValkey:
         binary: Path | None = None,
         progress: Callable[[float], None] | None = None,
         patience_s: float = 30.0,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
         """fsync: always, everysec or no. maxmemory_bytes: 0 for no bound. progress: told the fraction of the log that
-        is loaded. patience_s: how long a start may take without any progress."""
+        is loaded. patience_s: how long a start may take without any progress. extra: more of Valkey's settings."""
         self.data_dir = data_dir.expanduser().absolute()
         self._fsync = fsync
         self._maxmemory = maxmemory_bytes
         self.executable = binary
         self._progress = progress
         self._patience_s = patience_s
+        self._extra = dict(extra or {})
         self._lock = _Lock(self.data_dir / "valkey.lock")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -207,31 +222,22 @@ class EmbeddedValkey:
             "maxmemory": str(self._maxmemory),
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            **self._extra,
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        parent = os.getpid()
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-        def die_with_parent() -> None:
-            if libc is not None:
-                libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-                if os.getppid() != parent:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
         try:
-            # The child runs only the lines above before it becomes Valkey.
-            return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
-                [str(executable), *arguments],
-                cwd=self.data_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={"PATH": os.defpath, "LC_ALL": "C"},
-                pass_fds=(self._lock.fd,),
-                start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - see above
-            )
-        except (OSError, subprocess.SubprocessError) as error:
+            with self.log.open("ab") as log:
+                return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
+                    [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), str(executable), *arguments],
+                    cwd=self.data_dir,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env={"PATH": os.defpath, "LC_ALL": "C"},
+                    pass_fds=(self._lock.fd,),
+                    start_new_session=True,
+                )
+        except OSError as error:
             raise StartupError(f"The embedded Valkey ({executable}) can't run: {error}. {_INSTEAD}") from error
 
     async def _ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -247,19 +253,16 @@ class EmbeddedValkey:
                     raise StartupError(
                         f"The embedded Valkey ended at start (code {code}). {self._last_words()} {_INSTEAD}"
                     )
-                try:
-                    await client.ping()
-                except redis.exceptions.BusyLoadingError:
+                # Any failure only means not yet: no socket, or too busy loading to shake hands.
+                with suppress(redis.exceptions.RedisError, OSError):
                     info = await client.info("persistence")
+                    if not info["loading"]:
+                        return
                     done = float(info.get("loading_loaded_perc", 0.0)) / 100
                     if done > loaded:
                         moved, loaded = loop.time(), done
                         if self._progress is not None:
                             self._progress(done)
-                except (redis.exceptions.RedisError, OSError):
-                    pass  # the socket is not there yet
-                else:
-                    return
                 await asyncio.sleep(_POLL_S)
         finally:
             await client.aclose()

@@ -23,7 +23,7 @@ def snapshot(position: int) -> Snapshot:
     ring = bytearray(RING * WIDTH)
     for p in range(max(0, position - RING), position):
         row = p % RING
-        ring[row * WIDTH : (row + 1) * WIDTH] = random.Random(p).randbytes(WIDTH)  # noqa: S311 - a pattern
+        ring[row * WIDTH : (row + 1) * WIDTH] = random.Random(p).randbytes(WIDTH)
     return Snapshot(
         "print-1",
         "spec-1",
@@ -31,7 +31,7 @@ def snapshot(position: int) -> Snapshot:
         {
             "position": LeafBytes("int64", (), None, position.to_bytes(8, "little")),
             "k": LeafBytes("float32", (RING, WIDTH // 4), 0, bytes(ring)),
-            "memory": LeafBytes("float32", (4,), None, random.Random(-position).randbytes(16)),  # noqa: S311
+            "memory": LeafBytes("float32", (4,), None, random.Random(-position).randbytes(16)),
         },
     )
 
