@@ -128,7 +128,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestSlots = Model.TestCase
-TestSlots.settings = settings(deadline=None)
+TestSlots.settings = settings(deadline=None, max_examples=50)
 
 
 def test_a_copy_shares_nothing_with_the_pool() -> None:

@@ -334,7 +334,7 @@ def test_a_long_prompt_beside_streams_costs_them_no_token(desk: Make, alone: Mak
     d = desk(slots=4, chunk=4, beside=8, alone=16)
     streams = [d.submit(f"s{i}", [i], max_tokens=400, sampling=SEEDED) for i in range(3)]
     d.engine.tick()
-    long = d.submit("long", [i % 37 for i in range(2000)], max_tokens=2)
+    long = d.submit("long", [i % 37 for i in range(800)], max_tokens=2)
     toy.calls.clear()
     ticks = 0
     while not d.tokens["long"]:
@@ -342,7 +342,7 @@ def test_a_long_prompt_beside_streams_costs_them_no_token(desk: Make, alone: Mak
         d.engine.tick()
         ticks += 1
         assert [len(d.tokens[s.id]) for s in streams] == [n + 1 for n in before]
-    assert ticks == 2000 // 8
+    assert ticks == 800 // 8
     assert set(toy.calls) == {(3, 1), (1, 4)}, "decoding is one call, and every chunk its own"
     d.run()
     for request in (*streams, long):
