@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from server.errors import CorruptState
 from server.store import keys as ids
 from server.store.blocks import BLOCK
 from server.store.records import Begun, LeafBytes, Outcome, Session, Snapshot
+from server.store.scripts import Call, Value
 from server.store.store import Store
 from support.store_play import begin, request, run_turn
 
@@ -152,7 +155,7 @@ async def test_blocks_that_vanish_under_a_writer_are_sent_again(store: Store, mo
     key = store.context.keys.blocks(ids.lineage_of(session.id))
     run, emptied = store.context.connection.run, list[str]()
 
-    async def emptying(call, keys, args):  # type: ignore[no-untyped-def]
+    async def emptying(call: Call, keys: Sequence[Value], args: Sequence[Value]) -> Any:
         if call.name == "put_manifest" and not emptied:
             emptied.append(call.name)
             await store.context.connection.call("DEL", key)

@@ -1,0 +1,78 @@
+"""What redis-py's exceptions mean to us, and cancellations it swallows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import redis.exceptions as theirs
+
+from server.errors import PerennialError, StoreFull, StoreUnavailable
+from server.store.connection import cancellable, translate, translated
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (theirs.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), StoreFull, "full"),
+        (theirs.ResponseError("OOM command not allowed. script: 1234"), StoreFull, "full"),
+        (theirs.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), StoreFull, "disk"),
+        (theirs.ConnectionError("Error 111 connecting to 10.1.2.3:6379"), StoreUnavailable, "can't be reached"),
+        (theirs.TimeoutError("Timeout reading from 10.1.2.3:6379"), StoreUnavailable, "can't be reached"),
+        (theirs.BusyLoadingError("Redis is loading the dataset in memory"), StoreUnavailable, "loading"),
+        (theirs.AuthenticationError("WRONGPASS hunter2"), StoreUnavailable, "password"),
+        (theirs.NoPermissionError("no"), StoreUnavailable, "refused"),
+        (theirs.ReadOnlyError("You can't write against a read only replica."), StoreUnavailable, "refused"),
+        (theirs.ResponseError("WRONGTYPE Operation against hunter2"), StoreUnavailable, "WRONGTYPE"),
+        (theirs.ResponseError("unknown command hunter2"), StoreUnavailable, r"\(error\)"),
+        (ConnectionResetError("hunter2"), StoreUnavailable, "can't be reached"),
+    ],
+)
+def test_every_exception_of_theirs_is_one_of_ours(error: Exception, kind: type[PerennialError], message: str) -> None:
+    ours = translate(error)
+    assert type(ours) is kind
+    assert "hunter2" not in ours.message
+    assert "10.1.2.3" not in ours.message
+    with pytest.raises(kind, match=message), translated():
+        raise error
+
+
+def test_what_is_not_theirs_passes() -> None:
+    with pytest.raises(KeyError), translated():
+        raise KeyError("x")
+
+
+async def test_a_swallowed_cancellation_is_honoured() -> None:
+    inside = asyncio.Event()
+
+    async def swallow() -> str:
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done all the same"
+        raise AssertionError
+
+    task = asyncio.create_task(cancellable(swallow()))
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_work_in_a_task_that_is_being_cancelled_goes_on() -> None:
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return "cleaned up"
+
+    async def clean_up() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return str(await cancellable(answer()))
+        raise AssertionError
+
+    task = asyncio.create_task(clean_up())
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == "cleaned up"
