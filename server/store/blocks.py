@@ -191,21 +191,22 @@ def decode_snapshot(turn_id: str, body: Mapping[str, Any], blobs: Mapping[str, b
     return Snapshot(body["fingerprint"], body["spec"], body["position"], leaves)
 
 
-def thin(positions: list[int], keep: int) -> list[int]:
-    """Indices of the snapshots to drop so that `keep` stay, at growing distances from the newest.
+def thin(positions: list[int], latest: int, keep: int) -> list[int]:
+    """Indices of the snapshots to drop so that `keep` stay, at growing distances from the one at index `latest`.
 
-    positions ascend. The newest always stays; one by one that goes whose neighbours are closest together for how
-    far back it lies (before the first lies position 0, where a state needs no snapshot).
+    positions ascend. `latest` always stays; one by one that goes whose neighbours are closest together for how far
+    it lies from there (before the first lies position 0, where a state needs no snapshot).
     """
     if keep < 1:
         raise ValueError("at least one snapshot stays")
     kept = list(range(len(positions)))
-    newest = positions[-1] if positions else 0
 
     def loss(i: int) -> float:
+        here = positions[kept[i]]
         older = positions[kept[i - 1]] if i else 0
-        return (positions[kept[i + 1]] - older) / (newest - positions[kept[i]] + 1)
+        newer = positions[kept[i + 1]] if i + 1 < len(kept) else here
+        return (newer - older) / (abs(positions[latest] - here) + 1)
 
     while len(kept) > keep:
-        del kept[min(range(len(kept) - 1), key=loss)]
+        del kept[min((i for i in range(len(kept)) if kept[i] != latest), key=loss)]
     return sorted(set(range(len(positions))) - set(kept))

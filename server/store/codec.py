@@ -193,7 +193,7 @@ def decode_generation(
             session=fields[b"session"].decode(),
             tenant=fields[b"tenant"].decode(),
             status=Status(fields[b"status"].decode()),
-            request=None if request is None else decode_request(generation_id, request),
+            request=decode_request(generation_id, request) if request else None,
             cancel=b"cancel" in fields,
             result=None if result is None else Result(**{**spoken, **orjson.loads(result)}),
             created=float(fields[b"created"]),

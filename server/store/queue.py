@@ -7,7 +7,7 @@ once. It knows nothing of sessions: whether a delivered generation may still run
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -151,7 +151,7 @@ class WorkQueue:
             await self._c.connection.call("ZREM", keys.workers, *dead)
         return [Worker(n, orjson.loads(info)) for n, info in zip(names, infos, strict=True) if info is not None]
 
-    async def cancels(self) -> AsyncIterator[str]:
+    async def cancels(self) -> AsyncGenerator[str]:
         """Generation ids as their cancellation is asked for. Only wakes: the flag in the store is the truth."""
         with self._channels.listen(self._c.keys.control) as inbox:
             while True:

@@ -60,7 +60,7 @@ class SnapshotStore:
                 PUT_MANIFEST, [key, keys.turns(lineage), snaps, blocks], [fence, ttl, turn, manifest, *blobs]
             )
             if word == b"OK":
-                await self._prune(key, lineage, fence)
+                await self._prune(key, lineage, fence, turn)
                 return Outcome.OK
             if word == b"FENCED":
                 return Outcome.FENCED
@@ -69,15 +69,18 @@ class SnapshotStore:
             missing = [name.decode() for name in rest]
         raise CorruptState(f"the blocks of the snapshot at turn {turn} keep vanishing")
 
-    async def _prune(self, session_key: str, lineage: str, fence: Fence) -> None:
-        """Drop what is above the bound. What changes meanwhile is left to the next snapshot."""
+    async def _prune(self, session_key: str, lineage: str, fence: Fence, latest: str) -> None:
+        """Drop what is above the bound, never the latest. What changes meanwhile is left to the next snapshot."""
         snaps, blocks = self._c.keys.snaps(lineage), self._c.keys.blocks(lineage)
         if await self._c.connection.call("HLEN", snaps) <= self._c.options.snapshots_kept:
             return
         stored = await self._c.connection.call("HGETALL", snaps)
         bodies = {name.decode(): read_manifest(name.decode(), data) for name, data in stored.items()}
         order = sorted(bodies, key=lambda name: int(bodies[name]["position"]))
-        dropped = [order[i] for i in thin([bodies[n]["position"] for n in order], self._c.options.snapshots_kept)]
+        if latest not in bodies:
+            return
+        positions = [bodies[name]["position"] for name in order]
+        dropped = [order[i] for i in thin(positions, order.index(latest), self._c.options.snapshots_kept)]
         used = {name for turn in order if turn not in dropped for name in hashes(bodies[turn])}
         orphans = dict.fromkeys(name for turn in dropped for name in hashes(bodies[turn]) if name not in used)
         await self._c.connection.run(

@@ -39,7 +39,10 @@ COMMIT = Call(
         *("turn_id", "turn", "parent", "length", "end", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
     ),
 )
-CALLS = (BEGIN, APPEND, COMMIT)
+CHAIN = Call("chain", ("turns",), ("turn_id", "count"), more_args=("stop",))
+CALLS = (BEGIN, APPEND, COMMIT, CHAIN)
+
+_CHAIN_PAGE = 256  # turns read at once
 
 
 class TurnStore:
@@ -153,14 +156,23 @@ class TurnStore:
 
         Raises CorruptState for a damaged, missing or discontinuous turn.
         """
-        if session.head is None or session.head in stop:
-            return []
-        stored = await self._c.connection.call("HGETALL", self._c.keys.turns(ids.lineage_of(session.id)))
-        return chain(session, {name.decode(): data for name, data in stored.items()}, stop)
+        stored: dict[str, bytes] = {}
+        wanted = session.head
+        while wanted is not None and wanted not in stop and wanted not in stored:
+            found = await self._c.connection.run(
+                CHAIN, [self._c.keys.turns(ids.lineage_of(session.id))], [wanted, _CHAIN_PAGE, *stop]
+            )
+            page = {name.decode(): data for name, data in zip(found[::2], found[1::2], strict=True)}
+            stored |= page
+            if len(page) < _CHAIN_PAGE:
+                break
+            last = found[-2].decode()
+            wanted = decode_turn(last, page[last]).parent
+        return chain(session, stored, stop)
 
 
 def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -> list[Turn]:
-    """`read_turns` on the bytes of a lineage's turns."""
+    """`read_turns` on turn id → bytes."""
     turns: list[Turn] = []
     wanted, length = session.head, session.length
     while wanted is not None and wanted not in stop:

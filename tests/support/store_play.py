@@ -31,7 +31,9 @@ def turn_after(begun: Begun, tokens: Sequence[int]) -> Turn:
 
 
 def result_of(turn: Turn | None, finish: str = "stop") -> Result:
-    return Result(finish, {"prompt_tokens": 3}, {"total_ms": 1.0}, turn.length if turn else 0, turn and turn.id)
+    return Result(
+        finish, {"prompt_tokens": 3}, {"total_ms": 1.0}, turn.length if turn else 0, turn.id if turn else None
+    )
 
 
 async def begin(store: Store, generation: Generation, nonce: str = "nonce") -> Begun:

@@ -24,8 +24,7 @@ if held[1] == ARGV[1] then
     redis.call("HSET", session, "running", "")
   end
 end
-redis.call("HDEL", gen, "request")
-redis.call("HSET", gen, "status", "cancelled", "cancel", "1", "result", ARGV[3], "updated", ARGV[2])
+redis.call("HSET", gen, "status", "cancelled", "cancel", "1", "result", ARGV[3], "updated", ARGV[2], "request", "")
 redis.call("XADD", events, "1-0", "type", "done", "data", ARGV[4])
 redis.call("PUBLISH", ARGV[5], "1 done " .. ARGV[4])
 redis.call("PEXPIRE", gen, ARGV[6])

@@ -12,7 +12,7 @@ end
 if held[2] ~= "running" then
   return held[3] == ARGV[5] and "OK" or "FENCED"
 end
-local owner = redis.call("HMGET", session, "running", "fence", "head", "stored", "tenant")
+local owner = redis.call("HMGET", session, "running", "fence", "head", "stored", "tenant", "stored_bytes", "turns")
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then
   return "FENCED"
 end
@@ -29,10 +29,9 @@ if ARGV[10] ~= "" then
   end
   redis.call("HSET", turns, ARGV[10], ARGV[11])
   redis.call(
-    "HSET", session, "head", ARGV[10], "length", ARGV[13], "end", ARGV[14], "updated", ARGV[3], "running", ""
+    "HSET", session, "head", ARGV[10], "length", ARGV[13], "end", ARGV[14], "updated", ARGV[3], "running", "",
+    "stored_bytes", string.format("%.0f", owner[6] + #ARGV[11]), "turns", string.format("%.0f", owner[7] + 1)
   )
-  redis.call("HINCRBY", session, "stored_bytes", #ARGV[11])
-  redis.call("HINCRBY", session, "turns", 1)
   redis.call("PEXPIRE", session, session_ttl)
   -- These live a little longer than they must, so that most commits need not touch them.
   for _, key in ipairs({ turns, KEYS[5], KEYS[6] }) do
@@ -49,10 +48,12 @@ else
   redis.call("HSET", session, "updated", ARGV[3], "running", "")
 end
 
-redis.call("HDEL", gen, "request")
-redis.call("HSET", gen, "status", ARGV[4], "result", ARGV[5], "updated", ARGV[3])
+redis.call("HSET", gen, "status", ARGV[4], "result", ARGV[5], "updated", ARGV[3], "request", "")
 redis.call("XADD", events, ARGV[6] .. "-0", "type", ARGV[7], "data", ARGV[8])
 redis.call("PUBLISH", ARGV[9], ARGV[6] .. " " .. ARGV[7] .. " " .. ARGV[8])
-redis.call("PEXPIRE", gen, events_ttl)
-redis.call("PEXPIRE", events, events_ttl)
+for _, key in ipairs({ gen, events }) do
+  if redis.call("PTTL", key) < events_ttl * 0.9 then
+    redis.call("PEXPIRE", key, events_ttl)
+  end
+end
 return "OK"

@@ -88,8 +88,9 @@ async def test_data_survive_a_stop(server: EmbeddedValkey) -> None:
 
 async def test_data_survive_a_kill_that_leaves_its_socket(server: EmbeddedValkey) -> None:
     await call(server, "SET", "k", "v")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     while server.pid is not None:
         await asyncio.sleep(0)
     assert server.socket.exists()
@@ -176,8 +177,9 @@ async def test_one_that_never_answers_is_given_up(tmp_path: Path) -> None:
 async def test_one_that_ignores_its_end_is_killed(tmp_path: Path) -> None:
     server = EmbeddedValkey(tmp_path / "data")
     await server.start()
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
+    pid = server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
     await server.stop(patience_s=0.05)
     assert server.pid is None
 

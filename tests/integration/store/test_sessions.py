@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -212,7 +213,12 @@ async def test_cancelling_a_queued_turn_ends_it_there(store: Store) -> None:
 async def test_cancelling_a_running_turn_flags_it_and_wakes_its_worker(store: Store) -> None:
     generation = await store.sessions.accept(NEW, request())
     begun = await begin(store, generation)
-    woken = asyncio.create_task(anext(store.queue.cancels()))
+
+    async def wake() -> str:
+        async with aclosing(store.queue.cancels()) as cancels:
+            return await anext(cancels)
+
+    woken = asyncio.create_task(wake())
     await until_subscribed(store, store.context.keys.control)
     assert await store.queue.cancelled([generation.id]) == set()
     asked = await store.sessions.cancel("tenant", generation.id)

@@ -10,6 +10,7 @@ import pytest
 from fixtures_store import own_keys
 from server.errors import CorruptState
 from server.store import keys as ids
+from server.store.codec import encode_turn
 from server.store.records import Event, Outcome, Status
 from server.store.store import Store
 from support.store_play import NEW, begin, request, result_of, run_turn, token, turn_after
@@ -184,6 +185,29 @@ async def contents(store: Store) -> dict[tuple[str, bytes], bytes]:
             for entry, fields in await store.context.connection.call("XRANGE", name, "-", "+"):
                 found[name, entry] = b"".join(k + v for k, v in fields.items())
     return found
+
+
+async def test_a_long_chain_is_read_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.store.turns._CHAIN_PAGE", 2)
+    session, first, _ = await run_turn(store)
+    turns = [first]
+    for i in range(4):
+        session, turn, _ = await run_turn(store, session, tokens=(i, i))
+        turns.append(turn)
+    assert await store.turns.read_turns(session) == turns
+    for i, turn in enumerate(turns):
+        assert await store.turns.read_turns(session, frozenset({turn.id})) == turns[i + 1 :]
+
+
+async def test_a_chain_that_bites_its_tail_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.store.turns._CHAIN_PAGE", 2)
+    session, first, _ = await run_turn(store)
+    session, second, _ = await run_turn(store, session)
+    looped = encode_turn(replace(first, parent=second.id))
+    key = store.context.keys.turns(ids.lineage_of(session.id))
+    await store.context.connection.call("HSET", key, first.id, looped)
+    with pytest.raises(CorruptState, match=session.id):
+        await store.turns.read_turns(session)
 
 
 async def test_a_damaged_turn_is_named(store: Store) -> None:

@@ -160,19 +160,20 @@ def test_a_blob_is_named_by_its_content() -> None:
     assert content_hash(b"a") != content_hash(b"b")
 
 
-@given(st.lists(st.integers(0, 10**9), unique=True, max_size=30).map(sorted), st.integers(1, 6))
-def test_thinning_keeps_the_newest_and_no_more_than_asked(positions: list[int], keep: int) -> None:
-    dropped = thin(positions, keep)
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=30).map(sorted), st.integers(0), st.integers(1, 6))
+def test_thinning_keeps_the_latest_and_no_more_than_asked(positions: list[int], which: int, keep: int) -> None:
+    latest = which % len(positions)
+    dropped = thin(positions, latest, keep)
     assert len(positions) - len(dropped) == min(len(positions), keep)
     assert dropped == sorted(set(dropped))
-    assert len(positions) - 1 not in dropped or not positions
+    assert latest not in dropped
 
 
 def test_thinning_one_by_one_leaves_growing_distances() -> None:
     kept: list[int] = []
     for position in range(512, 512 * 200, 512):
         kept.append(position)
-        for index in reversed(thin(kept, 5)):
+        for index in reversed(thin(kept, len(kept) - 1, 5)):
             del kept[index]
     gaps = [b - a for a, b in pairwise(kept)]
     assert kept[-1] == 512 * 199
@@ -182,4 +183,4 @@ def test_thinning_one_by_one_leaves_growing_distances() -> None:
 
 def test_at_least_one_stays() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        thin([1, 2], 0)
+        thin([1, 2], 1, 0)

@@ -26,8 +26,20 @@ def turn(i: int, **changes: Any) -> Turn:
 
 def session(head: int = 3) -> Session:
     return Session(
-        *(f"sess_{LINEAGE}_0", "t", "m", "f", IDS[head], 2 * (head + 1)),
-        *(End.EOS, 0.0, 0.0, 0.0, None, 0, 0, head + 1),
+        id=f"sess_{LINEAGE}_0",
+        tenant="t",
+        model="m",
+        fingerprint="f",
+        head=IDS[head],
+        length=2 * (head + 1),
+        end=End.EOS,
+        created=0.0,
+        updated=0.0,
+        expires=0.0,
+        running=None,
+        state_bytes=0,
+        stored_bytes=0,
+        turns=head + 1,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from server.store.channels import Inbox
 
@@ -32,7 +33,8 @@ async def test_an_inbox_that_overflows_asks_for_repair_and_stays_bounded() -> No
 
 async def test_waiting_ends_with_a_message_or_a_look() -> None:
     inbox = Inbox()
-    for act in (lambda: inbox.put(b"x"), inbox.look):
+    acts: list[Callable[[], None]] = [lambda: inbox.put(b"x"), inbox.look]
+    for act in acts:
         waiting = asyncio.create_task(inbox.wait(None))
         await asyncio.sleep(0)
         assert not waiting.done()
