@@ -1,1 +1,4 @@
-"""Fixed-state language models: the state protocol, the architectures, weights, tokenisers, sampling. Never imports the server."""
+"""Fixed-state language models: the state protocol, architectures, weights, tokenisers, sampling.
+
+Never imports the server.
+"""

@@ -114,7 +114,8 @@ class Tokenizer:
         try:
             with self._lock:  # the switch belongs to the backend, not to the call
                 self._backend.encode_special_tokens = not specials
-                ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+                # Unlike `encode` this lets other threads run meanwhile: a large prompt takes seconds.
+                ids: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except (TypeError, UnicodeEncodeError) as e:
             raise TokenizerError("the text contains a surrogate, which is no character") from e
         return ids

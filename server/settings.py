@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     # How much
     slots: int = setting(8, "serve worker", "Sessions a worker advances at the same time.", ge=1, le=4096)
     chunk_tokens: int = setting(
-        256, "serve worker", "Prompt tokens read per tick, beside the running streams.", ge=1, le=65536
+        64, "serve worker", "Prompt tokens read per tick, beside the running streams.", ge=1, le=65536
     )
     max_queue: int = setting(256, SERVING, "Turns that may wait; one more is answered 429.", ge=1, le=1_000_000)
     max_tokens_default: int = setting(1024, SERVING, "max_tokens of a request that names none.", ge=1)
@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     )
 
     # What is told
+    worker_metrics_port: int = setting(
+        0, "serve worker", "Port of a worker's own Prometheus metrics, on HOST; 0 = none.", ge=0, le=65535
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", EVERYWHERE, "The least severe line shown."
     )

@@ -27,8 +27,8 @@ from server.worker.worker import Identity, Policy, Worker
 
 log = get_logger()
 
-# Prompt tokens per tick beside running streams, as a share of `chunk_tokens`: what keeps a tick short enough to read.
-BESIDE_STREAMS = 4
+# Prompt tokens per tick where no stream runs, in chunks: nobody waits for the next token then.
+ALONE = 4
 
 
 def store_options(settings: Settings) -> StoreOptions:
@@ -75,9 +75,9 @@ async def run(settings: Settings) -> None:
         loaded.model,
         settings.slots,
         settings.chunk_tokens,
-        max(1, settings.chunk_tokens // BESIDE_STREAMS),
+        settings.chunk_tokens,
         worker.hand_over(loop),
-        prompt_budget_alone=settings.chunk_tokens,
+        prompt_budget_alone=ALONE * settings.chunk_tokens,
     )
     worker.connect(engine)
     engine.start()

@@ -153,6 +153,8 @@ class RunningTurn:
         last = self.event()
         if cut:
             generated = self._cut(generated)
+        elif self._end(finished, cut) is End.EOS and (end := self._end_token()) is not None:
+            generated[-1] = end  # whichever end token it was, what the template closes a message with is pending
         return [last] if last else [], self._ending(finished, generated, cut)
 
     def _ending(self, finished: Finished, generated: list[int], cut: bool) -> Ending:
@@ -210,6 +212,9 @@ class RunningTurn:
             return End.RAW
         ended = finished.reason is Finish.eos and finished.generated[-1] in self._tokenizer.eos_ids
         return End.EOS if ended and not cut else End.OPEN
+
+    def _end_token(self) -> int | None:
+        return self._tokenizer.chat.end_id if self._tokenizer.chat else None
 
     def _ends(self, token: int) -> bool:
         asked = self.begun.request

@@ -301,6 +301,7 @@ class Worker:
 
     async def _save(self, warm: Warm, state: State) -> None:
         """Write a snapshot behind the commit. A newer turn's fence refuses it: that turn will save."""
+        state["pending"].fill_(1 + warm.pending)
         try:
             with self._metrics.save_seconds.time():
                 snapshot = await asyncio.to_thread(to_snapshot, state, self._identity.fingerprint)

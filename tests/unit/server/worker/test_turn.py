@@ -119,6 +119,20 @@ def test_ends_by_the_end_token(tokenizer: Tokenizer) -> None:
     }
 
 
+def test_another_end_token_is_committed_as_the_templates_own(tokenizer: Tokenizer) -> None:
+    """SmolLM2 may also end by <|endoftext|>; what the template closes a message with is <|im_end|>."""
+    assert tokenizer.chat is not None
+    other = next(iter(tokenizer.eos_ids - {tokenizer.chat.end_id}))
+    _, chat = Engine(RunningTurn(begun(request()), tokenizer, clock), [100, other], 500).run()
+    _, raw = Engine(RunningTurn(begun(request(raw=True)), tokenizer, clock), [100, other], 500).run()
+    assert chat is not None
+    assert chat.turn is not None
+    assert chat.turn.tokens[-1] == tokenizer.chat.end_id
+    assert raw is not None
+    assert raw.turn is not None
+    assert raw.turn.tokens[-1] == other
+
+
 def test_ends_by_length_with_half_a_character(tokenizer: Tokenizer) -> None:
     run = tokenizer.encode("🙂", specials=False)[:-1]
     turn = RunningTurn(begun(request(max_tokens=len(run))), tokenizer, clock)
