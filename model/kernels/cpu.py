@@ -46,6 +46,31 @@ class CpuRope(Rope):
     items: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What `rope` needs of a spec, made once: frequencies (D/2,) float64; the constant angles, in `Rope`'s order; the
+    softmax scale and 1.0 as their bits."""
+
+    spec: WindowSpec
+    inv_freq: Tensor
+    angles: tuple[Tensor, Tensor, Tensor, Tensor]
+    scale: int
+    one: int
+
+    @staticmethod
+    def of(spec: WindowSpec) -> _Tables:
+        nowhere = torch.zeros(0, dtype=torch.int64)
+        plain = make_rope(spec, nowhere, nowhere, 0)
+        scale, one = (struct.unpack("<i", struct.pack("<f", value))[0] for value in (spec.scale, 1.0))
+        return _Tables(
+            spec,
+            torch.tensor(spec.inv_freq, dtype=torch.float64),
+            (plain.query_cos, plain.query_sin, plain.sink_cos, plain.sink_sin),
+            scale,
+            one,
+        )
+
+
 class Q8Embedding:
     """Rows of a Q8_0 matrix, dequantised as they are taken."""
 
@@ -66,9 +91,10 @@ class CpuOps:
         self.state_dtype = state_dtype
         self.batch_invariant = True
         self._ref = RefOps(state_dtype=state_dtype)
-        self._pool = Pool(threads or torch.get_num_threads())
+        self._pool = Pool(torch.get_num_threads() if threads is None else threads)
         self._rows = row_kernels()
         self._attention = attention_kernels(state_dtype == torch.bfloat16)
+        self._tables: _Tables | None = None  # of the last spec: a model has one
 
     def linear(self, weights: Sequence[Weight]) -> Linear:
         return Product(self._pool, weights)
@@ -110,24 +136,30 @@ class CpuOps:
         return max(step, 1), -(-rows // max(step, 1))
 
     def rope(self, spec: WindowSpec, position: Tensor, lengths: Tensor, T: int) -> CpuRope:
-        plain = make_rope(spec, position.contiguous(), lengths.contiguous(), T)
-        B, H, G = len(lengths), spec.heads, spec.kv_heads
+        if self._tables is None or self._tables.spec is not spec:
+            self._tables = _Tables.of(spec)
+        tables = self._tables
+        position, lengths = position.clone(), lengths.clone()
+        B, H, G, half = len(lengths), spec.heads, spec.kv_heads, spec.head_dim // 2
+        cos, sin = torch.empty(2, B, T, half)
+        rows = B * T
+        step = rows if rows < FEW_ROWS else -(-rows // (4 * self._pool.threads))
+        addresses = [x.data_ptr() for x in (position, tables.inv_freq, cos, sin)]
+        self._pool.run((self._rows.angles, -(-rows // step)), (*addresses, rows, T, half, step))
+
         pairs = B * G
         # A chunk's tokens per item: enough items to share out evenly, each with work for tens of microseconds.
-        step = max(8, -(-T * pairs // (16 * self._pool.threads)))
-        per_head = -(-spec.window // attention.BLOCK) if T == 1 else -(-T // step)
-        scale, one = (struct.unpack("<i", struct.pack("<f", value))[0] for value in (spec.scale, 1.0))
-        tensors = (plain.position, plain.lengths, plain.cos, plain.sin, plain.query_cos, plain.query_sin)
-        addresses = [x.data_ptr() for x in (*tensors, plain.sink_cos, plain.sink_sin)]
-        sizes = [B, T, H, G, spec.head_dim, spec.window, spec.num_sinks, scale, one, step]
+        tokens = max(8, -(-T * pairs // (16 * self._pool.threads)))
+        per_head = -(-spec.window // attention.BLOCK) if T == 1 else -(-T // tokens)
         history, partials, area = attention.layout(
             T, H, G, spec.head_dim, spec.window, spec.num_sinks, self.state_dtype.itemsize
         )
         scratch = pairs * (2 * history + partials + per_head * area)
-        words = torch.tensor(addresses + sizes, dtype=torch.int64)
-        return CpuRope(
-            plain.spec, plain.T, *tensors, plain.sink_cos, plain.sink_sin, words, scratch, pairs * per_head
-        )  # fmt: skip
+        # In the order that `cpu_attention` names.
+        leaves = (position, lengths, cos, sin, *tables.angles)
+        sizes = (B, T, H, G, spec.head_dim, spec.window, spec.num_sinks, tables.scale, tables.one, tokens)
+        words = torch.tensor((*(x.data_ptr() for x in leaves), *sizes))
+        return CpuRope(spec, T, *leaves, words, scratch, pairs * per_head)
 
     def window_attention(
         self, qkv: Tensor, rope: Rope, *, ring_k: Tensor, ring_v: Tensor, sink_k: Tensor, sink_v: Tensor

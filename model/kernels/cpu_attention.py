@@ -49,8 +49,8 @@ rotate_f32, rotate_bf16 = loops.rotate(bfloat16=False), loops.rotate(bfloat16=Tr
 
 def _block(bf16_keys: bool, bf16_values: bool, most: int) -> Any:
     """A block's partial results, for all query heads of one kv head, `most` of them (1 or 4) in one pass."""
-    scores_1, scores_2, scores_3, scores_4 = (loops.scores(r, bf16_keys) for r in (1, 2, 3, 4))
-    weighted_1, weighted_2, weighted_3, weighted_4 = (loops.weighted(r, 2, bf16_values) for r in (1, 2, 3, 4))
+    scores_1, scores_3, scores_4 = (loops.scores(r, bf16_keys) for r in (1, 3, 4))
+    weighted_1, weighted_3, weighted_4 = (loops.weighted(r, 2, bf16_values) for r in (1, 3, 4))
 
     @compiled(f"block_{bf16_keys}_{bf16_values}_{most}")
     def block(
@@ -60,18 +60,16 @@ def _block(bf16_keys: bool, bf16_values: bool, most: int) -> Any:
         """Keys and values come in two runs of `count` and `more`; `partial` is (queries, LANES + D): m, l, …, o."""
         row = 4 * LANES * (1 + vectors)
         score_row = (count + more + 2 * LANES) * 4
-        head = 0
+        head, runs = 0, 2 if more > 0 else 1
         while head < queries:
-            together = min(most, queries - head)
+            together = min(most, queries - head) if queries - head > 2 else 1
             first, p = q + head * 4 * LANES * vectors, partial + head * row
-            for run in range(2):
+            for run in range(runs):
                 k, n = (keys, count) if run == 0 else (more_keys, more)
                 out = scores if run == 0 else scores + 4 * count
                 if n > 0:
                     if most == 1 or together == 1:
                         scores_1(first, k, out, vectors, n, score_row)
-                    elif together == 2:
-                        scores_2(first, k, out, vectors, n, score_row)
                     elif together == 3:
                         scores_3(first, k, out, vectors, n, score_row)
                     else:
@@ -80,14 +78,12 @@ def _block(bf16_keys: bool, bf16_values: bool, most: int) -> Any:
                 loops.exponentials(scores + j * score_row, count + more, p + j * row)
                 loops.zeros(p + j * row + 4 * LANES, vectors, 0)
             o = p + 4 * LANES
-            for run in range(2):
+            for run in range(runs):
                 v, n = (values, count) if run == 0 else (more_values, more)
                 weights = scores if run == 0 else scores + 4 * count
                 if n > 0:
                     if most == 1 or together == 1:
                         weighted_1(weights, v, o, vectors, n, score_row, row)
-                    elif together == 2:
-                        weighted_2(weights, v, o, vectors, n, score_row, row)
                     elif together == 3:
                         weighted_3(weights, v, o, vectors, n, score_row, row)
                     else:
@@ -145,7 +141,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
                 narrow(x_v, arg(args, SINK_V) + place, D // LANES)
 
     @compiled(f"sinks_and_sum_{size}")
-    def sinks_and_sum(args: int, b: int, g: int, t: int, area: int, partials: int, blocks: int, rotated: bool) -> None:
+    def sinks_and_sum(args: int, b: int, g: int, t: int, area: int, partials: int, blocks: int) -> None:
         """Add the sinks to a token's partials, and write what they all come to."""
         words = arg(args, WORDS)
         T, H, G, D = arg(words, CHUNK), arg(words, HEADS), arg(words, KV_HEADS), arg(words, WIDTH)
@@ -157,13 +153,11 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
             q = area + queries * 4 * D
             keys = q + queries * 4 * D
             place = b * arg(args, SINK_ROW) + g * sinks * D * size
-            if not rotated:
-                widen(arg(args, SINK_K) + place, keys, gone * vectors)
-                for j in range(gone):
-                    key, angles = keys + j * 4 * D, 4 * j * (D // 2)
-                    rotate_f32(
-                        key, arg(words, SINK_COS) + angles, arg(words, SINK_SIN) + angles, key, half, arg(words, ONE)
-                    )
+            widen(arg(args, SINK_K) + place, keys, gone * vectors)
+            for j in range(gone):
+                key, angles = keys + j * 4 * D, 4 * j * (D // 2)
+                cos, sin = arg(words, SINK_COS) + angles, arg(words, SINK_SIN) + angles
+                rotate_f32(key, cos, sin, key, half, arg(words, ONE))
             x = arg(args, QKV) + 4 * ((b * T + t) * (H + 2 * G) + g * queries) * D
             for j in range(queries):
                 rotate_f32(
@@ -197,49 +191,40 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
         queries, vectors = H // G, D // LANES
         history, partials_size, area_size = layout_(T, H, G, D, W, sinks, size)
         row = queries * 4 * LANES * (1 + vectors)
-        if T == 1:
-            per_head = (W + BLOCK - 1) // BLOCK
-            pair, i = item // per_head, item % per_head
-            b, g = pair // G, pair % G
-            visible = min(arg(arg(words, POSITION), b) + 1, W)
-            first = i * BLOCK
-            if arg(arg(words, LENGTHS), b) == 0 or first >= visible:
-                return
-            area = scratch + B * G * partials_size + item * area_size
-            rotate_queries(args, b, g, 0, area)
-            scores = area + 2 * queries * 4 * D + sinks * 4 * D
-            offset = b * arg(args, RING_ROW) + (g * W + first) * D * size
-            partial = scratch + pair * partials_size + i * row
-            window_block(
-                area, arg(args, RING_K) + offset, arg(args, RING_V) + offset, min(BLOCK, visible - first), 0, 0, 0,
-                queries, vectors, scores, partial,
-            )  # fmt: skip
-            return
-        per_head = (T + step - 1) // step
+        per_head = (W + BLOCK - 1) // BLOCK if T == 1 else (T + step - 1) // step
         pair, i = item // per_head, item % per_head
         b, g = pair // G, pair % G
-        p0 = arg(arg(words, POSITION), b)
-        keys, values = scratch + pair * history, scratch + (B * G + pair) * history
-        area = scratch + 2 * B * G * history + item * area_size
+        p0, n = arg(arg(words, POSITION), b), arg(arg(words, LENGTHS), b)
+        if T == 1:
+            ring = b * arg(args, RING_ROW) + g * W * D * size
+            keys, values = arg(args, RING_K) + ring, arg(args, RING_V) + ring
+            area = scratch + B * G * partials_size + item * area_size
+            partials = scratch + pair * partials_size
+            token, last_token = 0, n
+        else:
+            keys, values = scratch + pair * history, scratch + (B * G + pair) * history
+            area = scratch + 2 * B * G * history + item * area_size
+            partials = area + area_size - partials_size
+            token, last_token = i * step, min(n, (i + 1) * step)
         scores = area + 2 * queries * 4 * D + sinks * 4 * D
-        partials = area + area_size - partials_size
-        rotated = False
-        for t in range(i * step, min(arg(arg(words, LENGTHS), b), (i + 1) * step)):
+        for t in range(token, last_token):
             p = p0 + t
             slot, visible = p % W, min(p + 1, W)
-            start = W + p0 % W + t - slot  # where slot 0 of p's turn of the ring lies; the turn before is W earlier
-            rotate_queries(args, b, g, t, area)
             blocks = (visible + BLOCK - 1) // BLOCK
-            for j in range(blocks):
+            # Where slot 0 of p's turn of the ring lies; the turn before is W earlier. In the ring itself they are one.
+            start = 0 if T == 1 else W + p0 % W + t - slot
+            first_block, last_block = (i, min(i + 1, blocks)) if T == 1 else (0, blocks)
+            rotate_queries(args, b, g, t, area)
+            for j in range(first_block, last_block):
                 first, last = j * BLOCK, min((j + 1) * BLOCK, visible)
-                newer = min(max(slot + 1 - first, 0), last - first)
+                newer = last - first if T == 1 else min(max(slot + 1 - first, 0), last - first)
                 here, before = (start + first) * D * size, (start - W + first + newer) * D * size
                 window_block(
                     area, keys + here, values + here, newer, keys + before, values + before, last - first - newer,
                     queries, vectors, scores, partials + j * row,
                 )  # fmt: skip
-            sinks_and_sum(args, b, g, t, area, partials, blocks, rotated)
-            rotated = False
+            if T > 1:
+                sinks_and_sum(args, b, g, t, area, partials, blocks)
 
     @compiled(f"finish_{size}")
     def finish(args: int, item: int) -> None:
@@ -256,7 +241,7 @@ def _kernels(bfloat16: bool) -> tuple[Any, Any, Any]:
             blocks = (min(p0 + 1, W) + BLOCK - 1) // BLOCK
             per_head = (W + BLOCK - 1) // BLOCK
             area = scratch + B * G * partials_size + item * per_head * area_size
-            sinks_and_sum(args, b, g, 0, area, scratch + item * partials_size, blocks, False)
+            sinks_and_sum(args, b, g, 0, area, scratch + item * partials_size, blocks)
             return
         ring = b * arg(args, RING_ROW) + g * W * D * size
         ring_k, ring_v = arg(args, RING_K) + ring, arg(args, RING_V) + ring

@@ -335,13 +335,18 @@ class Product:
 def _pack(weights: Sequence[Weight]) -> tuple[Tensor, int, int, bool]:
     """The stacked weights repacked, their kernel, the outputs of a tile, and whether activations are quantised."""
     kernels = linear_kernels()
-    if all(isinstance(w, Q4_1) for w in weights):
+    if all(isinstance(w, Q4_1) and _fit(w.d, w.m) for w in weights):
         stacked = Q4_1(*(torch.cat([getattr(w, name) for w in weights]) for name in ("q", "d", "m")))
         return pack_q4(stacked), kernels.q4, LANES, True
-    if all(isinstance(w, Q8_0) for w in weights):
+    if all(isinstance(w, Q8_0) and _fit(w.d) for w in weights):
         stacked_8 = Q8_0(*(torch.cat([getattr(w, name) for w in weights]) for name in ("q", "d")))
         return pack_q8(stacked_8), kernels.q8, LANES, True
-    # Plain weights; and a mixture of kinds, which no file we know has for matrices that are stacked, becomes plain.
+    # Plain weights; and what no file we know has becomes plain: kinds mixed in one stack, scales that are no halves.
     bfloat16 = all(isinstance(w, Tensor) and w.dtype == torch.bfloat16 for w in weights)
     plain = torch.cat([w if isinstance(w, Tensor) and bfloat16 else dequantise(w) for w in weights])
     return pack_plain(plain), kernels.bf16 if bfloat16 else kernels.f32, WIDE, False
+
+
+def _fit(*scales: Tensor) -> bool:
+    """Whether scales lose nothing in the form they are kept in."""
+    return all(x.dtype == torch.float16 or torch.equal(x.half().float(), x.float()) for x in scales)

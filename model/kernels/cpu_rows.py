@@ -1,6 +1,7 @@
-"""Compiled kernels over single rows of activations: RMSNorm, SwiGLU, and quantising to int8.
+"""Compiled kernels over single rows of activations: RMSNorm, SwiGLU, RoPE's angles, and quantising to int8.
 
-A row's result does not depend on the rows beside it, bit for bit. Widths are multiples of 8 (of 32 for quantising).
+A row's result does not depend on the rows beside it, bit for bit. Widths are multiples of 8
+(of 32 for quantising; any for angles).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from numba import njit
 
-from model.kernels.emit import F32, I8, I32, I64, LANES, ROUND, Emit, Value, routine, vec
+from model.kernels.emit import F32, F64, I8, I32, I64, LANES, ROUND, Emit, Value, routine, vec
 from model.kernels.pool import arg, compile_kernel, source_version
 
 GROUP = 32  # values that share a scale
@@ -87,6 +88,26 @@ def quantise_row(e: Emit, args: Sequence[Value]) -> None:
         e.store(e.b.sitofp(e.reduce(total, e.b.add), F32), e.at(s, e.times(g, 8), 4))
 
 
+@routine(5)
+def angle_row(e: Emit, args: Sequence[Value]) -> None:
+    """(position, inv_freq float64, cos, sin, number of frequencies): cos, sin of position·inv_freq, as float32."""
+    position, inv_freq, cos, sin, count = args
+    p = e.b.sitofp(position, F64)
+    with e.loop(count) as i:
+        angle = e.b.fmul(p, e.load(e.at(inv_freq, e.times(i, 8)), F64))
+        for name, out in (("cos", cos), ("sin", sin)):
+            e.store(e.b.fptrunc(e.call(f"llvm.{name}.f64", F64, angle), F32), e.at(out, e.times(i, 4)))
+
+
+@njit(error_model="numpy")
+def angle_rows(args: int, item: int) -> None:
+    """args: position, inv_freq, cos, sin, B·T, T, D/2, rows per item."""
+    position, inv_freq, cos, sin = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3)
+    rows, T, half, step = arg(args, 4), arg(args, 5), arg(args, 6), arg(args, 7)
+    for n in range(item * step, min(rows, (item + 1) * step)):
+        angle_row(arg(position, n // T) + n % T, inv_freq, cos + 4 * half * n, sin + 4 * half * n, half)
+
+
 @njit(error_model="numpy")
 def norm_rows(args: int, item: int) -> None:
     """args: h, delta, weight, out, (eps, width) bits, N, E, rows per item."""
@@ -111,6 +132,7 @@ class RowKernels(NamedTuple):
 
     norm: int
     swiglu: int
+    angles: int
 
 
 @cache
@@ -126,4 +148,8 @@ def row_kernels() -> RowKernels:
         if version:
             swiglu_rows(args, item)
 
-    return RowKernels(compile_kernel(norm), compile_kernel(swiglu))
+    def angles(args: int, item: int) -> None:
+        if version:
+            angle_rows(args, item)
+
+    return RowKernels(compile_kernel(norm), compile_kernel(swiglu), compile_kernel(angles))

@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 LANES = 8  # floats of a vector: one AVX2 register; other widths are split or paired by the compiler
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-F16, F32, VOID = ir.HalfType(), ir.FloatType(), ir.VoidType()
+F16, F32, F64, VOID = ir.HalfType(), ir.FloatType(), ir.DoubleType(), ir.VoidType()
 LOG2E = 1.4426950408889634
 ROUND = 12582912.0  # 1.5·2^23: adding it to a float leaves the nearest integer in the low bits of the sum
 

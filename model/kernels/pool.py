@@ -97,7 +97,8 @@ def compiled(name: str) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         function.__name__ = function.__qualname__ = name
-        return njit(error_model="numpy")(function)
+        options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only kernels call it
+        return njit(error_model="numpy", **options)(function)
 
     return decorate
 
