@@ -36,7 +36,9 @@ def translate(error: Exception) -> PerennialError:
         return StoreUnavailable("The session store is still loading its data; try again shortly.")
     if isinstance(error, redis.exceptions.ResponseError):
         word = text.split(" ", 1)[0]
-        return StoreUnavailable(f"The session store refused a command ({word if word.isupper() else 'error'}).")
+        return StoreUnavailable(
+            f"The session store refused a command ({word if word.isupper() else type(error).__name__})."
+        )
     return StoreUnavailable()
 
 
@@ -46,7 +48,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (redis.exceptions.RedisError, OSError) as error:
-        # A reply's text (and a pipeline's, which quotes the command) may hold what was written: it is not chained.
+        # A reply's text may hold what was written: it is not chained.
         raise translate(error) from (None if isinstance(error, redis.exceptions.ResponseError) else error)
 
 
@@ -94,13 +96,18 @@ class Connection:
         if not commands:
             return []
         with translated():
-            return await self._send(commands, raise_on_error=True)
+            answers = await self._send(commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers
 
-    async def _send(self, commands: Sequence[Command], *, raise_on_error: bool) -> list[Any]:
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers, exceptions among them."""
         pipe = self._redis.pipeline(transaction=False)
         for command in commands:
             pipe.execute_command(*command)
-        answers: list[Any] = await cancellable(pipe.execute(raise_on_error=raise_on_error))
+        answers: list[Any] = await cancellable(pipe.execute(raise_on_error=False))
         return answers
 
     async def run(self, call: Call, keys: Sequence[Value], args: Sequence[Value]) -> Any:
@@ -118,7 +125,7 @@ class Connection:
         if not scripts:
             return []
         with translated():
-            answers = await self._send([s.by_hash() for s in scripts], raise_on_error=False)
+            answers = await self._send([s.by_hash() for s in scripts])
             return [await self._settle(s, answer) for s, answer in zip(scripts, answers, strict=True)]
 
     async def _settle(self, script: Prepared, answer: Any) -> Any:

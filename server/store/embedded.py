@@ -175,6 +175,7 @@ class EmbeddedValkey:
         """
         if self.pid is not None:
             return
+        await self.stop()  # one that died lets go of its lock
         _private_directory(self.data_dir)
         _private_directory(self.socket.parent)
         await self._acquire()

@@ -49,10 +49,12 @@ class WorkQueue:
     async def depth(self) -> int:
         """Turns that wait for a worker."""
         queue = self._c.keys.queue
-        length = await self._c.connection.call("XLEN", queue)
-        if not length:
-            return 0
-        summary = await self._grouped("XPENDING", queue, GROUP)
+        try:
+            length, summary = await self._c.connection.pipeline([("XLEN", queue), ("XPENDING", queue, GROUP)])
+        except StoreUnavailable as error:
+            if "NOGROUP" not in error.message:
+                raise
+            return int(await self._c.connection.call("XLEN", queue))
         return max(0, int(length) - int(summary["pending"]))
 
     async def _grouped(self, *command: str | int) -> Any:

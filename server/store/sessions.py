@@ -33,7 +33,7 @@ from server.store.codec import (
 from server.store.index import TenantIndex
 from server.store.options import Context
 from server.store.queue import WorkQueue
-from server.store.records import Generation, NewSession, Page, Result, Session, TurnRequest
+from server.store.records import Generation, NewSession, Page, Result, Session, Status, TurnRequest
 from server.store.scripts import Call
 
 CREATE = Call(
@@ -159,7 +159,7 @@ class SessionStore:
         running = None if isinstance(session, NewSession) else session.running
         lineage, keys, options = ids.lineage_of(session_id), self._c.keys, self._c.options
         gid = ids.new_generation_id(lineage)
-        gen = keys.generation(gid)
+        gen, now = keys.generation(gid), self._c.clock()
         answer = await self._c.connection.run(
             ACCEPT,
             [
@@ -169,7 +169,7 @@ class SessionStore:
             [
                 *(gid, session_id, head, running or "", "1" if fresh else "0", session.tenant, session.model),
                 *(session.fingerprint, session.state_bytes, "1" if request.store else "0", encode_request(request)),
-                *(repr(self._c.clock()), options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
+                *(repr(now), options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
             ],
         )
         if answer[0] == b"GONE":
@@ -187,7 +187,7 @@ class SessionStore:
             raise
         if fresh and request.store:
             await self._index.touch(session.tenant, session_id)
-        return await self.get_generation(session.tenant, gid)
+        return Generation(gid, session_id, session.tenant, Status.QUEUED, request, False, None, now, now)
 
     async def get_generation(self, tenant: str, generation_id: str) -> Generation:
         """Raises GenerationNotFound, also for another tenant's. Its text so far is in its events."""

@@ -10,9 +10,10 @@ hub        a generation's events, for whoever streams them
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from server.errors import StartupError
 from server.store import queue, sessions, snapshots, turns
 from server.store.channels import Channels
 from server.store.connection import Connection
@@ -52,8 +53,19 @@ class Store:
         await self.context.connection.close()
 
 
+def check_version(info: Mapping[str, object]) -> None:
+    """info: the answer to INFO. Raises StartupError for what can't run our scripts all or nothing."""
+    version = str(info.get("redis_version", "0"))
+    major = version.partition(".")[0]
+    if not major.isdigit() or int(major) < 7:
+        raise StartupError(f"The session store is Redis {version}; Redis 7, Valkey 7.2 or newer is needed.")
+
+
 async def open_store(options: StoreOptions, clock: Callable[[], float] = time.time) -> Store:
-    """Connect. clock: Unix time, s. Raises StoreUnavailable when the store can't be reached."""
+    """Connect. clock: Unix time, s.
+
+    Raises StoreUnavailable when the store can't be reached, StartupError when it is older than Redis 7.
+    """
     connection = Connection(
         options.url, Scripts(packaged(), CALLS), timeout_s=options.timeout_s, retries=options.retries
     )
@@ -70,6 +82,7 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
         channels=channels,
     )
     try:
+        check_version(await connection.call("INFO", "server"))
         await work.prepare()
     except BaseException:
         await store.close()

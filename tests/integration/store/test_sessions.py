@@ -66,6 +66,7 @@ async def test_accept_writes_the_request_and_queues_it(store: Store) -> None:
     generation = await store.sessions.accept(NEW, wanted)
     assert generation.status is Status.QUEUED
     assert generation.request == wanted
+    assert await store.sessions.get_generation("tenant", generation.id) == generation
     session = await store.sessions.get_session("tenant", generation.session)
     assert session.running == generation.id
     [delivery] = await store.queue.claim("w", 4, 0)

@@ -24,7 +24,7 @@ from server.store.connection import cancellable, translate, translated
         (theirs.NoPermissionError("no"), StoreUnavailable, "refused"),
         (theirs.ReadOnlyError("You can't write against a read only replica."), StoreUnavailable, "refused"),
         (theirs.ResponseError("WRONGTYPE Operation against hunter2"), StoreUnavailable, "WRONGTYPE"),
-        (theirs.ResponseError("unknown command hunter2"), StoreUnavailable, r"\(error\)"),
+        (theirs.ResponseError("unknown command hunter2"), StoreUnavailable, r"\(ResponseError\)"),
         (ConnectionResetError("hunter2"), StoreUnavailable, "can't be reached"),
     ],
 )
