@@ -24,7 +24,9 @@ HEAD_START = 4
 class Budget:
     """Prompt tokens. chunk: the most in one call; beside: the most per tick while streams run; alone: otherwise.
 
-    `alone` is bounded too, so that a cancel or a new request is heard within one tick.
+    Beside streams it should be small: a chunk of 64 reads at three quarters of the speed of one of 512 (SmolLM2-135M,
+    two cores: 221 and 290 tokens/s) and holds the streams up for a sixth of the time (0.3 and 1.8 s). `alone` has
+    a bound too, so that a cancel or a new request is heard within one tick.
     """
 
     chunk: int
@@ -32,9 +34,9 @@ class Budget:
     alone: int
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` unless 1 ≤ chunk ≤ beside ≤ alone: a chunk that no tick has room for is never read."""
-        if not 1 <= self.chunk <= self.beside <= self.alone:
-            raise ValueError(f"budget {self}: it must be 1 <= chunk <= beside <= alone")
+        """Raise `ValueError` unless 1 ≤ chunk and 1 ≤ beside ≤ alone."""
+        if self.chunk < 1 or not 1 <= self.beside <= self.alone:
+            raise ValueError(f"{self}: it must be 1 <= chunk and 1 <= beside <= alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,13 @@ def plan(readers: Iterable[Reader], budget: Budget) -> Plan:
     decode = tuple(reader.id for reader in waiting if reader.readable == 1)
     unread = {reader.id: reader.readable for reader in waiting if reader.readable > 1}
     left = budget.beside if decode else budget.alone
+    full = min(budget.chunk, left)
     chunks: list[Chunk] = []
     planned = -1
     while planned != len(chunks):  # another round, as long as the last one found room
         planned = len(chunks)
         for reader_id, tokens in unread.items():
-            count = min(tokens, budget.chunk)
+            count = min(tokens, full)
             if 0 < count <= left:
                 chunks.append(Chunk(reader_id, count))
                 unread[reader_id] -= count

@@ -66,7 +66,7 @@ VISITORS = st.lists(
 def test_every_request_equals_its_lone_run(
     desk: Make, alone: Make, toy: Any, visitors: list[Visitor], slots: int, chunk: int, more: int, most: int
 ) -> None:
-    d = desk(slots=slots, chunk=chunk, beside=chunk + more, alone=chunk + more + most)
+    d = desk(slots=slots, chunk=chunk, beside=1 + more, alone=1 + more + most)
     requests, states = {}, {}
     parked: set[str] = set()
     tick = 0

@@ -110,7 +110,8 @@ def test_going_on_from_a_state_equals_going_on_warm(desk: Make, alone: Make, toy
 @pytest.mark.parametrize("emitted", range(7))
 def test_forced_tokens_go_on_like_the_undisturbed_run(desk: Make, toy: Any, emitted: int) -> None:
     """A takeover after any token: nothing lost, nothing repeated, and the same row at the end."""
-    penalties = SamplingParams(temperature=1, seed=1, repetition_penalty=1.3, frequency_penalty=0.7)
+    # Three tokens far above the rest: which of them comes next is decided by how often each has been.
+    penalties = SamplingParams(temperature=0, logit_bias={5: 9.0, 9: 9.0, 20: 9.0}, frequency_penalty=2)
     d = desk()
     fields = {"max_tokens": 6, "sampling": penalties, "penalised": (1, 2, 3)}
     d.submit("r", range(11), **fields)
