@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from model.tokenizer import load_tokenizer
 from support.conversation import Serve, generate, say, serving, stream
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(400)]
@@ -24,36 +25,40 @@ def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
         yield one
 
 
-def new_tokens(text: str, url: str) -> int:
+def new_tokens(text: str) -> int:
     """How many tokens the message alone is, with what the template puts around it after an end token."""
-    rendered = f"\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    body = {"text": rendered, "specials": True}
-    return len(httpx.post(f"{url}/v1/tokenize", json=body).raise_for_status().json()["token_ids"])
+    chat = load_tokenizer("smollm2-135m", None).chat
+    assert chat is not None
+    return len(chat.render_next([{"role": "user", "content": text}], after="eos"))
 
 
 @pytest.mark.parametrize(
-    ("own", "replayed"),
+    ("own", "saved"),
     [
-        pytest.param({}, True, id="from-the-log"),
-        pytest.param({"snapshot_every": "32"}, False, id="from-a-snapshot"),
+        pytest.param({}, False, id="from-the-log"),
+        pytest.param({"snapshot_every": "8"}, True, id="from-a-snapshot"),
     ],
     indirect=["own"],
 )
-def test_it_knows_the_name_after_the_server_was_stopped_and_after_it_was_killed(own: Serve, replayed: bool) -> None:
+def test_it_knows_the_name_after_the_server_was_stopped_and_after_it_was_killed(own: Serve, saved: bool) -> None:
+    """A short conversation is replayed from its log; one with a snapshot goes on from that, and a kill costs at most
+    the turn that was being saved."""
     told = generate(own.url, messages=[SYSTEM, TELL], temperature=0, max_tokens=24)
     assert told.start["restored"] == {"from": "new", "replayed_tokens": 0}
     session = told.start["session"]
     position = told.done["position"]
-    for end in (own.stop, own.kill):
+    for end, unsaved in ((own.stop, 0), (own.kill, 40)):
         end()
         own.start()
         asked = say(own.url, ASK, session_id=session, max_tokens=24)
         assert "Alexander" in asked.text
         assert asked.start["position"] == position
-        assert asked.start["restored"] == {"from": "redis", "replayed_tokens": position - 1 if replayed else 0}
+        restored = asked.start["restored"]
+        assert restored["from"] == "redis"
+        assert restored["replayed_tokens"] <= unsaved if saved else restored["replayed_tokens"] == position - 1
         assert asked.done["usage"]["prompt_tokens"] == asked.start["prompt_tokens"] < 40
         if told.done["finish_reason"] == "eos":
-            assert asked.start["prompt_tokens"] == new_tokens(ASK, own.url)
+            assert asked.start["prompt_tokens"] == new_tokens(ASK)
         position, told = asked.done["position"], asked
 
 
