@@ -4,8 +4,9 @@
           decoding this tick  reading, parked, finished, warm, free: in any order
 
 Invariants: a row has one owner or none; an owner has one row; after `front(ids)` exactly those ids own the rows 0 to
-n-1, so that the decode batch is a view of the pool, never a gather; moving a row never changes its bytes. Warm rows are
-evicted in the order in which they were kept, oldest first, and only when no row is free.
+n-1, so that the decode batch is a view of the pool, never a gather; moving a row never changes its bytes; a row is
+overwritten whole when it is given out, so nothing passes from one owner to the next. Warm rows are evicted in the order
+in which they were kept, oldest first, and only when no row is free.
 
 It knows nothing of models, tokens or time: an owner is a busy request's id or a warm state's key.
 """
@@ -113,14 +114,12 @@ class Slots:
         owner.name = key
         self._warm[key] = owner
 
-    def release(self, request_id: str, *, clear: bool = False) -> bool:
-        """Free a request's row, zeroed if `clear` (one that may hold NaN). False where it has none."""
+    def release(self, request_id: str) -> bool:
+        """Free a request's row. False where it has none."""
         owner = self._busy.pop(request_id, None)
         if owner is None:
             return False
         self._rows[owner.row] = None
-        if clear:
-            self._pool.slice(owner.row, owner.row + 1).clear()
         return True
 
     def forget(self, key: str) -> bool:

@@ -142,9 +142,7 @@ class Ticker:
         job.admitted = self._clock()
         job.served = self.stats.ticks - HEAD_START
         self._outputs.append(Admitted(job.id, tier))
-        if pending in (0, 1 + job.request.tokens[0]):
-            row["pending"].zero_()
-        else:
+        if pending not in (0, 1 + job.request.tokens[0]):
             self._finish(job, Finish.error, "the tokens do not begin with the token that the state says is pending")
 
     def _advance(self) -> Ran:
@@ -189,7 +187,7 @@ class Ticker:
         if held:
             self._slots.view(job.id)["pending"].fill_(job.pending)
         else:
-            self._slots.release(job.id, clear=reason is Finish.error)
+            self._slots.release(job.id)
             self._inbox.over(job.id)
         self._jobs.pop(job.id, None)
         timings = job.timings(self._clock())

@@ -47,7 +47,10 @@ def test_a_chunk_that_raises_fails_its_row_and_the_streams_go_on(desk: Make, alo
     d = desk(slots=3)
     stream = d.submit("stream", [1], max_tokens=20)
     d.engine.tick()
-    d.submit("bad", [1, 2, 3, 4, toy.BANG, 6, 7, 8, 9, 10, 11, 12])
+    d.submit("bad", [toy.BANG, *range(12)])
+    toy.calls.clear()
+    d.engine.tick()
+    assert toy.calls == [(1, 1), (1, 4)], "its second chunk is not read any more"
     d.run()
     assert d.finished["bad"].reason is Finish.error
     assert d.finished["bad"].error == "RuntimeError: the model went bang"

@@ -85,11 +85,7 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from([*sorted(self.busy), "nobody"]))
-        clear = data.draw(st.booleans())
-        row = self.slots.row(name) if name in self.busy else None
-        assert self.slots.release(name, clear=clear) == (self.busy.pop(name, None) is not None)
-        if row is not None and clear:
-            assert self.slots.batch(self.rows).slice(row, row + 1).equal(State.zeros(SPEC, 1))
+        assert self.slots.release(name) == (self.busy.pop(name, None) is not None)
 
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from model.sampling import SamplingParams
 from model.state import State
 from server.engine.request import Admitted, Cold, Evicted, Finish, Tier, Token
+from support.desk import Desk, Toy
 
 Make = Callable[..., Any]
 SEEDED = SamplingParams(temperature=1.3, seed=7)
@@ -140,6 +142,39 @@ def test_forced_tokens_that_had_ended_the_generation_end_it_again(desk: Make) ->
     d.engine.keep("r", "k")
     assert int(d.read("k")["pending"]) == 1 + 9
     assert int(d.read("k")["position"]) == 4
+
+
+def test_a_row_that_only_reads_in_the_decode_batch_takes_nobodys_token(desk: Make, alone: Make, toy: Any) -> None:
+    """The first row reads its last token and wants none; the second's token comes from its own logits."""
+    d = desk(slots=9)
+    d.submit("reads", [3], max_tokens=0)
+    streams = [d.submit(f"s{i}", [4 * i]) for i in range(8)]
+    d.run()
+    for stream in streams:
+        assert d.tokens[stream.id] == ids(alone(toy, stream)[0])
+    assert len({d.tokens[stream.id][0] for stream in streams}) > 2
+    assert d.tokens["reads"] == []
+
+
+def test_a_model_may_reuse_the_memory_of_its_logits(alone: Make, toy: Any) -> None:
+    """As a captured graph does: what one call returned is gone with the next."""
+
+    class Reusing(Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = torch.zeros(4, self.vocab_size)
+
+        def advance(self, tokens: torch.Tensor, lengths: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+            logits, state = super().advance(tokens, lengths, state)
+            return self.out[: len(logits)].copy_(logits), state
+
+    d = Desk(Reusing(), slots=4, chunk=4, beside=16, alone=16)
+    requests = [d.submit("s", [1], sampling=SEEDED)]
+    d.engine.tick()
+    requests += [d.submit(f"p{i}", range(i, i + 4), sampling=SEEDED) for i in range(3)]
+    d.run()
+    for request in requests:
+        assert d.tokens[request.id] == ids(alone(toy, request)[0])
 
 
 def test_max_tokens_0_reads_and_ends(desk: Make, alone: Make, toy: Any) -> None:
