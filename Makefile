@@ -56,7 +56,7 @@ format: $(VENV)/.installed-dev ## format and sort imports
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run
-	$(BIN)/python -m loadtest.bench
+	$(BIN)/python -m model.bench
 
 clean: ## remove the virtual environment and caches; sessions stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

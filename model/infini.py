@@ -116,11 +116,14 @@ def attend(
     rule: Rule,
     position: list[int],
     lengths: list[int],
+    *,
+    singly: bool = False,
 ) -> Tensor:
     """Read, then write, segment by segment, in place.
 
     q and local (B, T, H, D), k and v (B, T, G, D) before RoPE; gate (H,), or None where every head's is closed (nothing
     is read then, but writing goes on). Row b's tokens stand at position[b] … position[b] + lengths[b] − 1.
+    singly: read for one token at a time, so that the bits do not depend on how the text was cut in chunks.
     Returns the combined attention, (B, T, H, D) in local's dtype; with gate None, `local` itself.
     """
     out = local if gate is None else local.clone()
@@ -130,8 +133,10 @@ def attend(
             stop = min(n, t + memory.segment - (p + t) % memory.segment)  # the end of this segment, or of the text
             if gate is not None:
                 M, z = memory.M[b], memory.z[b]
-                read = retrieve(M, z, q[b, t:stop].float())
-                out[b, t:stop] = combine(local[b, t:stop].float(), read, bool(z.any()), gate).to(out.dtype)
+                written, step = bool(z.any()), 1 if singly else stop - t
+                for u in range(t, stop, step):
+                    read = retrieve(M, z, q[b, u : u + step].float())
+                    out[b, u : u + step] = combine(local[b, u : u + step].float(), read, written, gate).to(out.dtype)
             _write(memory, b, k[b, t:stop], v[b, t:stop], (p + t) % memory.segment, rule)
             t = stop
     return out

@@ -267,7 +267,16 @@ class Senri:
         )
         where = state["position"].tolist()
         out = infini.attend(
-            memory, q, k, v, local.view(B, -1, H, D), layer.gate, c.memory_rule, where, lengths.tolist()
+            memory,
+            q,
+            k,
+            v,
+            local.view(B, -1, H, D),
+            layer.gate,
+            c.memory_rule,
+            where,
+            lengths.tolist(),
+            singly=self.ops.batch_invariant,
         )
         return out.view(-1, H * D)
 

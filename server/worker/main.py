@@ -27,7 +27,7 @@ from server.worker.worker import Identity, Policy, Worker
 
 log = get_logger()
 
-# Prompt tokens per tick where no stream runs, in chunks: nobody waits for the next token then.
+# How much more of a prompt is read per tick where no stream runs: nobody waits for the next token then.
 ALONE = 4
 
 
@@ -74,7 +74,7 @@ async def run(settings: Settings) -> None:
     engine = Engine(
         loaded.model,
         settings.slots,
-        settings.chunk_tokens,
+        ALONE * settings.chunk_tokens,
         settings.chunk_tokens,
         worker.hand_over(loop),
         prompt_budget_alone=ALONE * settings.chunk_tokens,

@@ -58,6 +58,8 @@ def stream(url: str, **body: Any) -> Iterator[tuple[str, dict[str, Any], Answer]
         if source.response.status_code != 200:
             raise AssertionError(source.response.read().decode())
         for event in source.iter_sse():
+            if not event.data:  # a ping
+                continue
             data = json.loads(event.data)
             answer.event_ids.append(event.id)
             answer.take(event.event, data, time.perf_counter() - began)

@@ -29,11 +29,12 @@ WRAPS = (4, 8, 16, 24, 32)
 # Window keys in bfloat16 carry 8 bits: one that is rounded the other way moves a logit by some hundredths.
 SUBJECTS: dict[str, dict[str, Subject]] = {
     "senri": {
-        "closed-ref": Subject(_senri("ref", Rule.LINEAR, False), 1e-3, WRAPS),
-        "linear-ref": Subject(_senri("ref", Rule.LINEAR, True), 1e-3, WRAPS),
         "delta-ref": Subject(_senri("ref", Rule.DELTA, True), 1e-3, WRAPS),
+        "closed-cpu-f32": Subject(_senri("cpu-f32", Rule.LINEAR, False), 1e-3, WRAPS),
+        "linear-cpu-f32": Subject(_senri("cpu-f32", Rule.LINEAR, True), 1e-3, WRAPS),
         "delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True), 1e-3, WRAPS),
         "linear-cpu-bf16": Subject(_senri("cpu-bf16", Rule.LINEAR, True), 0.25, WRAPS),
         "closed-invariant": Subject(_senri("invariant", Rule.LINEAR, False), 0.25, WRAPS, invariant=True),
+        "delta-invariant": Subject(_senri("invariant", Rule.DELTA, True), 0.25, WRAPS, invariant=True),
     },
 }

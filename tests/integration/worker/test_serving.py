@@ -1,0 +1,203 @@
+"""api, worker and store together: what a session's text is, whatever happens around it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis
+
+from server.store.embedded import EmbeddedValkey
+from support.checkpoint import tiny_checkpoint
+from support.conversation import Serve, generate, serving, stream
+
+pytestmark = pytest.mark.timeout(300)
+
+RUN = {"max_tokens": 20, "temperature": 0.8, "ignore_eos": True}
+
+
+def lone(server: Serve, prompts: list[str], seed: int) -> list[list[int]]:
+    """The turns of one session, nobody else there."""
+    session, out = {}, []
+    for i, prompt in enumerate(prompts):
+        answer = generate(server.url, prompt=prompt, seed=seed + i, **RUN, **session)
+        session = {"session_id": answer.start["session"]}
+        out.append(answer.token_ids)
+    return out
+
+
+def test_a_session_is_one_text_however_it_was_cut_in_turns(server: Serve) -> None:
+    """Three turns, then one turn that is given all of what they read and generated: the same next tokens."""
+    turns = lone(server, ["abc", "def", "ghi"], seed=1)
+    ids = [*b"abc", *turns[0], *b"def", *turns[1], *b"ghi"]
+    at_once = generate(server.url, input_ids=ids, seed=3, **RUN)
+    assert at_once.token_ids == turns[2]
+
+
+def test_many_sessions_over_few_slots_in_any_order(server: Serve) -> None:
+    """6 sessions, 2 slots, 3 turns each, in random order and four at a time: each as if it were alone."""
+    prompts = ["one", "two two two two two two", "three"]
+    expected = [lone(server, prompts, seed=100 * s) for s in range(6)]
+    sessions: list[str | None] = [None] * 6
+    got: list[list[list[int]]] = [[] for _ in range(6)]
+    tiers = set()
+
+    def turn(s: int) -> None:
+        i = len(got[s])
+        held = {"session_id": sessions[s]} if sessions[s] else {}
+        answer = generate(server.url, prompt=prompts[i], seed=100 * s + i, **RUN, **held)
+        sessions[s] = answer.start["session"]
+        tiers.add(answer.start["restored"]["from"])
+        got[s].append(answer.token_ids)
+
+    order = random.Random(5)
+    for _ in range(3):
+        batch = list(range(6))
+        order.shuffle(batch)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(turn, batch))
+    assert got == expected
+    assert tiers >= {"new", "redis"}
+
+
+def test_a_client_that_leaves_cancels_and_what_it_saw_is_kept(server: Serve) -> None:
+    events = stream(server.url, prompt="abc", max_tokens=4000, ignore_eos=True, seed=1)
+    for kind, _, answer in events:
+        if kind == "token" and len(answer.token_ids) >= 3:
+            break
+    events.close()
+    session = answer.start["session"]
+    after = generate(server.url, prompt="d", session_id=session, wait_s=20, **RUN)
+    assert answer.start["prompt_tokens"] + 3 <= after.start["position"] < 2000
+    first = httpx.get(f"{server.url}/v1/generations/{answer.start['generation']}").json()
+    assert first["status"] == "cancelled"
+    assert first["text"].startswith(answer.text)
+
+
+def test_cancelled_by_request_in_a_long_prompt_commits_nothing(server: Serve) -> None:
+    events = stream(server.url, prompt="x" * 30_000, max_tokens=5)
+    _, _, answer = next(events)
+    assert httpx.delete(f"{server.url}/v1/generations/{answer.start['generation']}").status_code == 200
+    *_, (_, _, answer) = events
+    assert answer.done["finish_reason"] == "cancelled"
+    assert answer.done["position"] == 0
+    assert answer.text == ""
+
+
+def test_a_busy_session_refuses_a_second_turn(server: Serve) -> None:
+    events = stream(server.url, prompt="abc", max_tokens=4000, ignore_eos=True)
+    next(events)
+    _, _, answer = next(events)
+    body = {"prompt": "d", "session_id": answer.start["session"]}
+    refused = httpx.post(f"{server.url}/v1/generate", json=body)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "session_busy"
+    events.close()
+
+
+def test_a_stop_string_ends_the_committed_text(server: Serve) -> None:
+    free = generate(server.url, prompt="abc", seed=9, **RUN)
+    stop = free.text[8:10]
+    cut = generate(server.url, prompt="abc", seed=9, stop=[stop], **RUN)
+    visible = free.text[: free.text.index(stop)]
+    assert cut.text == visible
+    assert cut.done["finish_reason"] == "stop"
+    after = generate(server.url, prompt="z", seed=4, session_id=cut.start["session"], **RUN)
+    fresh = generate(server.url, prompt="abc" + visible + "z", seed=4, **RUN)
+    assert after.token_ids == fresh.token_ids
+    assert after.start["restored"]["from"] == "redis"
+
+
+def test_a_worker_killed_in_mid_stream_is_replaced_and_nobody_sees_it(server: Serve) -> None:
+    """Every token exactly once, equal to the undisturbed run with the same seed."""
+    body = {"prompt": "once", "max_tokens": 1500, "ignore_eos": True, "seed": 11, "temperature": 0.9}
+    undisturbed = generate(server.url, **body)
+    events = stream(server.url, **body)
+    for kind, _, answer in events:
+        if kind == "token" and len(answer.token_ids) >= 20:
+            break
+    server.children()["worker"].send_signal(signal.SIGKILL)
+    *_, (_, _, answer) = events
+    assert answer.done["finish_reason"] == "length"
+    assert answer.token_ids == undisturbed.token_ids
+    assert answer.text == undisturbed.text
+    assert answer.event_ids == [f"{n}-0" for n in range(1, len(answer.event_ids) + 1)]
+
+
+def test_redis_gone_and_back_in_mid_stream(settings: dict[str, str], tmp_path: Path) -> None:
+    """kill -9 of Valkey while two streams run: both go on when it is back, nothing is lost or doubled."""
+    valkey = EmbeddedValkey(tmp_path / "valkey", fsync="always")
+    asyncio.run(valkey.start())
+    own = settings | {"redis_url": valkey.url}
+    try:
+        with serving(tmp_path, **own) as server:
+            body = {"prompt": "once", "max_tokens": 1500, "ignore_eos": True, "seed": 3}
+            undisturbed = generate(server.url, **body)
+            events = stream(server.url, **body)
+            for kind, _, answer in events:
+                if kind == "token" and len(answer.token_ids) >= 20:
+                    break
+            asyncio.run(valkey.stop())
+            refused = httpx.post(f"{server.url}/v1/generate", json={"prompt": "x"}, timeout=30)
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "store_unavailable"
+            assert int(refused.headers["retry-after"]) >= 1
+            assert httpx.get(f"{server.url}/health/ready", timeout=30).status_code == 503
+            asyncio.run(valkey.start())
+            *_, (_, _, answer) = events
+            assert answer.token_ids == undisturbed.token_ids
+            after = generate(server.url, prompt="x", session_id=answer.start["session"], **RUN)
+            assert after.start["position"] == answer.done["position"]
+    finally:
+        asyncio.run(valkey.stop())
+
+
+def test_damaged_and_foreign_sessions_are_refused_by_name(
+    settings: dict[str, str], valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    own = settings | {"key_prefix": "damage"}
+    with serving(tmp_path, **own) as server:
+        sessions = [generate(server.url, prompt="abc", seed=i, **RUN).start["session"] for i in range(5)]
+    with Redis(unix_socket_path=valkey.url.removeprefix("unix://")) as redis:
+        lineage = sessions[0].split("_")[1]
+        (turn,) = redis.hgetall(f"damage:{{{lineage}}}:turns").items()
+        redis.hset(f"damage:{{{lineage}}}:turns", turn[0], turn[1][:-3] + b"\0\0\0")
+        redis.delete(f"damage:{{{sessions[1].split('_')[1]}}}:turns")
+    with serving(tmp_path, **own) as server:
+        for session in sessions[:2]:
+            answer = generate(server.url, prompt="d", session_id=session, **RUN)
+            assert answer.error is not None
+            assert answer.error["code"] == "corrupt_state"
+            assert "turn_" in answer.error["message"]
+        unharmed = generate(server.url, prompt="d", session_id=sessions[2], **RUN)
+        assert len(unharmed.token_ids) == 20
+    other = tiny_checkpoint(tmp_path / "other", seed=1)
+    with serving(tmp_path, **own | {"model": str(other)}) as server:
+        refused = httpx.post(f"{server.url}/v1/generate", json={"prompt": "d", "session_id": sessions[3]})
+        assert refused.status_code == 409
+        assert refused.json()["error"]["code"] == "fingerprint_mismatch"
+        assert len(generate(server.url, prompt="new", **RUN).token_ids) == 20
+
+
+def test_running_streams_go_on_while_a_long_prompt_is_read(server: Serve) -> None:
+    """20,000 tokens beside a stream: the stream gets tokens all along, not none until the prompt is read."""
+    events = stream(server.url, prompt="abc", max_tokens=20_000, ignore_eos=True)
+    next(events)
+    with ThreadPoolExecutor(1) as pool:
+        long = pool.submit(generate, server.url, prompt="y" * 20_000, max_tokens=1)
+        began = time.monotonic()
+        during = 0
+        while not long.done():
+            next(events)
+            during += 1
+        assert long.result().done["finish_reason"] in ("length", "eos")
+    assert time.monotonic() > began
+    # 64 tokens of the prompt a tick, and a token of the stream in each: 312 ticks.
+    assert during >= 250
+    events.close()
