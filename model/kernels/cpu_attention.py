@@ -65,15 +65,15 @@ def _block(bf16_keys: bool, bf16_values: bool, most: int) -> Any:
             together = min(most, queries - head) if queries - head > 2 else 1
             first, p = q + head * 4 * LANES * vectors, partial + head * row
             for run in range(runs):
-                k, n = (keys, count) if run == 0 else (more_keys, more)
+                k, v, n = (keys, values, count) if run == 0 else (more_keys, more_values, more)
                 out = scores if run == 0 else scores + 4 * count
                 if n > 0:
                     if most == 1 or together == 1:
-                        scores_1(first, k, out, vectors, n, score_row)
+                        scores_1(first, k, out, vectors, n, score_row, v)
                     elif together == 3:
-                        scores_3(first, k, out, vectors, n, score_row)
+                        scores_3(first, k, out, vectors, n, score_row, v)
                     else:
-                        scores_4(first, k, out, vectors, n, score_row)
+                        scores_4(first, k, out, vectors, n, score_row, v)
             for j in range(together):
                 loops.exponentials(scores + j * score_row, count + more, p + j * row)
                 loops.zeros(p + j * row + 4 * LANES, vectors, 0)

@@ -11,6 +11,8 @@ from typing import Any
 
 from model.kernels.emit import F32, I32, I64, LANES, Emit, Value, routine
 
+AHEAD = 2048  # bytes of keys asked for in advance
+
 
 def rotate(bfloat16: bool) -> Any:
     """(x, cos, sin, out, vectors of a half, scale bits): out = RoPE(x)·scale, float32 or rounded to bfloat16."""
@@ -47,12 +49,16 @@ def convert(from_bf16: bool, to_bf16: bool) -> Any:
 
 
 def scores(queries: int, bfloat16: bool) -> Any:
-    """(q, keys, out, vectors, keys' number, bytes of a row of out): out[r, i] = q[r]·key[i]; q, keys row after row."""
+    """(q, keys, out, vectors, keys' number, bytes of a row of out, values): out[r, i] = q[r]·key[i].
+
+    q and keys row after row. On the way it asks for the keys AHEAD bytes on, and for as many of the values, which are
+    read next: a window of many rows comes from memory, and the hardware does not see that coming.
+    """
     size = 2 if bfloat16 else 4
 
-    @routine(6)
+    @routine(7)
     def scores_(e: Emit, args: Sequence[Value]) -> None:
-        q, keys, out, vectors, count, out_row = args
+        q, keys, out, vectors, count, out_row, values = args
         row, key_row = e.times(vectors, 4 * LANES), e.times(vectors, size * LANES)
 
         def some(first: Value, together: int) -> None:
@@ -74,7 +80,12 @@ def scores(queries: int, bfloat16: bool) -> Any:
                     e.store(dot, e.at(out, e.times(out_row, r), e.times(first, 4), 4 * i))
 
         pairs = e.b.lshr(count, e.scalar(I64, 1))
+        lines = e.b.lshr(key_row, e.scalar(I64, 5))  # of two keys
         with e.loop(pairs) as pair:
+            with e.loop(lines) as line:
+                place = e.at(e.b.mul(pair, e.times(key_row, 2)), e.times(line, 64))
+                e.prefetch(e.at(keys, place, AHEAD))
+                e.prefetch(e.at(values, place))
             some(e.times(pair, 2), 2)
         with e.loop(e.b.and_(count, e.scalar(I64, 1))):
             some(e.b.sub(count, e.scalar(I64, 1)), 1)

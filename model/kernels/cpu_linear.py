@@ -15,7 +15,7 @@ sums of integers are exact, sums of floats run over groups (inputs) in order, on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +29,7 @@ from model.kernels.ref import dequantise
 from model.weights import Q4_1, Q8_0, Weight
 
 CHUNKS = GROUP // 4  # a group is met four inputs at a time: one int32 lane
+AHEAD = 8192  # bytes of weights asked for in advance
 WIDE = 2 * LANES  # outputs of a tile of plain weights
 
 
@@ -49,35 +50,40 @@ def _products(e: Emit, w: Value, a: Value) -> Value:
     return total
 
 
-def _four_bit_sums(e: Emit, w: Sequence[Value], a: Callable[[int], Value]) -> Value:
-    """Σ q·a over a group per output: w is CHUNKS vectors of bytes 0 … 15, a(j) the activations that chunk j meets."""
-    total = None
-    for j, part in enumerate(w):
-        if has_avx2():  # pairs to int16; 8 chunks of at most 2·15·127 still fit
-            product = e.call("llvm.x86.avx2.pmadd.ub.sw", vec(I16, 2 * LANES), part, a(j))
-        else:
-            product = _products(e, part, a(j))
-        total = product if total is None else e.b.add(total, product)
+def _four_bit_product(e: Emit, w: Value, a: Value) -> Value:
+    """w bytes 0 … 15, a signed bytes. With AVX2 sums of pairs as int16, which hold the 8 of a group, 8·2·15·127."""
     if has_avx2():
-        ones = e.constant(I16, 2 * LANES, 1)
-        total = e.call("llvm.x86.avx2.pmadd.wd", vec(I32, LANES), total, ones)
+        return e.call("llvm.x86.avx2.pmadd.ub.sw", vec(I16, 2 * LANES), w, a)
+    return _products(e, w, a)
+
+
+def _four_bit_total(e: Emit, total: Value) -> Value:
+    """Sums of a group as int32, one per output."""
+    if has_avx2():
+        return e.call("llvm.x86.avx2.pmadd.wd", vec(I32, LANES), total, e.constant(I16, 2 * LANES, 1))
     return total
 
 
-def _eight_bit_sums(e: Emit, w: Sequence[Value], a: Callable[[int], Value]) -> Value:
-    """Σ q·a over a group per output: w is CHUNKS vectors of signed bytes."""
-    total = None
-    for j, part in enumerate(w):
-        if has_avx2():  # |q|·(±a): the instruction wants its first factor unsigned; 2·128·127 fits int16
-            size = vec(I8, 4 * LANES)
-            magnitude = e.call(f"llvm.abs.v{4 * LANES}i8", size, part, e.scalar(I1, 0))
-            signed = e.call("llvm.x86.avx2.psign.b", size, a(j), part)
-            pairs = e.call("llvm.x86.avx2.pmadd.ub.sw", vec(I16, 2 * LANES), magnitude, signed)
-            product = e.call("llvm.x86.avx2.pmadd.wd", vec(I32, LANES), pairs, e.constant(I16, 2 * LANES, 1))
-        else:
-            product = _products(e, part, a(j))
-        total = product if total is None else e.b.add(total, product)
-    return total
+def _eight_bit_product(e: Emit, w: Value, a: Value) -> Value:
+    """w, a signed bytes. With AVX2 |w|·(±a): its instruction wants the first factor unsigned; 2·128·127 fits int16."""
+    if not has_avx2():
+        return _products(e, w, a)
+    size = vec(I8, 4 * LANES)
+    magnitude = e.call(f"llvm.abs.v{4 * LANES}i8", size, w, e.scalar(I1, 0))
+    signed = e.call("llvm.x86.avx2.psign.b", size, a, w)
+    pairs = e.call("llvm.x86.avx2.pmadd.ub.sw", vec(I16, 2 * LANES), magnitude, signed)
+    return e.call("llvm.x86.avx2.pmadd.wd", vec(I32, LANES), pairs, e.constant(I16, 2 * LANES, 1))
+
+
+def _add(e: Emit, total: Value | None, product: Value) -> Value:
+    return product if total is None else e.b.add(total, product)
+
+
+def _fetch_ahead(e: Emit, base: Value, size: int) -> None:
+    """Ask for what will be read AHEAD bytes later: the hardware stops looking ahead at every page's end, and one
+    row's product is as fast as memory. Past the end of the weights it asks for nothing that matters."""
+    for line in range(0, size, 64):
+        e.prefetch(e.at(base, AHEAD + line))
 
 
 def _scales(e: Emit, address: Value) -> Value:
@@ -105,17 +111,23 @@ def _q4_tile(rows: int) -> Any:
         sums = e.variables(rows, e.f(0.0))
         with e.loop(groups) as g:
             base = e.at(w, e.times(g, record))
-            packed = [e.load(e.at(base, 4 * LANES * j), bytes_) for j in range(CHUNKS // 2)]
-            low = [e.b.and_(p, mask) for p in packed]
-            high = [e.b.and_(e.b.bitcast(e.b.lshr(e.b.bitcast(p, words), shift), bytes_), mask) for p in packed]
+            _fetch_ahead(e, base, record)
+            row = [e.at(x, e.times(x_row, r), e.times(g, GROUP)) for r in range(rows)]
+            dots: list[Value] = [None] * rows
+            for j in range(CHUNKS // 2):  # rows innermost: two vectors of weights at a time leave registers for sums
+                packed = e.load(e.at(base, 4 * LANES * j), bytes_)
+                low = e.b.and_(packed, mask)
+                high = e.b.and_(e.b.bitcast(e.b.lshr(e.b.bitcast(packed, words), shift), bytes_), mask)
+                for chunk, part in ((j, low), (j + CHUNKS // 2, high)):
+                    for r in range(rows):
+                        dots[r] = _add(e, dots[r], _four_bit_product(e, part, _activations(e, row[r], chunk)))
             d = _scales(e, e.at(base, GROUP // 2 * LANES))
             m = _scales(e, e.at(base, GROUP // 2 * LANES + scale_bytes))
             for r in range(rows):
-                row = e.at(x, e.times(x_row, r), e.times(g, GROUP))
-                dots = _four_bit_sums(e, low + high, partial(_activations, e, row))
+                total = e.b.sitofp(_four_bit_total(e, dots[r]), e.floats)
                 scale = e.at(s, e.times(s_row, r), e.times(g, 8))
                 offset = e.b.fmul(m, e.splat(e.load(e.at(scale, 4), F32)))
-                group = e.fma(d, e.b.sitofp(dots, e.floats), offset)
+                group = e.fma(d, total, offset)
                 e.put(e.fma(e.splat(e.load(scale, F32)), group, e.get(sums[r])), sums[r])
         for r in range(rows):
             e.store(e.get(sums[r]), e.at(y, e.times(y_row, r)))
@@ -134,13 +146,17 @@ def _q8_tile(rows: int) -> Any:
         scales = e.at(w, e.times(groups, GROUP * LANES))
         with e.loop(groups) as g:
             base = e.at(w, e.times(g, GROUP * LANES))
-            parts = [e.load(e.at(base, 4 * LANES * j), vec(I8, 4 * LANES)) for j in range(CHUNKS)]
+            _fetch_ahead(e, base, GROUP * LANES)
+            row = [e.at(x, e.times(x_row, r), e.times(g, GROUP)) for r in range(rows)]
+            dots: list[Value] = [None] * rows
+            for j in range(CHUNKS):
+                part = e.load(e.at(base, 4 * LANES * j), vec(I8, 4 * LANES))
+                for r in range(rows):
+                    dots[r] = _add(e, dots[r], _eight_bit_product(e, part, _activations(e, row[r], j)))
             d = _scales(e, e.at(scales, e.times(g, scale_bytes)))
             for r in range(rows):
-                row = e.at(x, e.times(x_row, r), e.times(g, GROUP))
-                dots = _eight_bit_sums(e, parts, partial(_activations, e, row))
                 scale = e.splat(e.load(e.at(s, e.times(s_row, r), e.times(g, 8)), F32))
-                e.put(e.fma(e.b.fmul(d, scale), e.b.sitofp(dots, e.floats), e.get(sums[r])), sums[r])
+                e.put(e.fma(e.b.fmul(d, scale), e.b.sitofp(dots[r], e.floats), e.get(sums[r])), sums[r])
         for r in range(rows):
             e.store(e.get(sums[r]), e.at(y, e.times(y_row, r)))
 
@@ -157,6 +173,7 @@ def _plain_tile(rows: int, bfloat16: bool) -> Any:
         sums = e.variables(2 * rows, e.f(0.0))
         with e.loop(inputs) as k:
             base = e.at(w, e.times(k, WIDE * size))
+            _fetch_ahead(e, base, WIDE * size)
             halves = [e.widen(e.at(base, i * LANES * size), bfloat16) for i in range(2)]
             for r in range(rows):
                 value = e.splat(e.load(e.at(x, e.times(x_row, r), e.times(k, 4)), F32))

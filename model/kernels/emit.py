@@ -83,6 +83,11 @@ class Emit:
         """Store `value` anywhere (no alignment is assumed)."""
         self.b.store(value, self.b.inttoptr(address, value.type.as_pointer()), align=1)
 
+    def prefetch(self, address: Value) -> None:
+        """Start to read the cache line at an address, which need not exist."""
+        place = self.b.inttoptr(address, I8.as_pointer())
+        self.call("llvm.prefetch.p0", VOID, place, *(ir.Constant(I32, flag) for flag in (0, 3, 1)))
+
     def call(self, name: str, result: ir.Type, *args: Value) -> Value:
         """An LLVM intrinsic by name."""
         function_type = ir.FunctionType(result, [a.type for a in args])
