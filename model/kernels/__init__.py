@@ -9,11 +9,23 @@ from typing import Literal
 
 import torch
 
-from model.kernels.interface import Embedding, Linear, Ops, Rope, WindowSpec, rope_frequencies
+from model.kernels.interface import Block, Embedding, Linear, Ops, Rope, Stack, Window, WindowSpec, rope_frequencies
 
 Kind = Literal["auto", "ref", "cpu"]
 
-__all__ = ["Embedding", "Kind", "Linear", "Ops", "Rope", "WindowSpec", "choose_ops", "rope_frequencies"]
+__all__ = [
+    "Block",
+    "Embedding",
+    "Kind",
+    "Linear",
+    "Ops",
+    "Rope",
+    "Stack",
+    "Window",
+    "WindowSpec",
+    "choose_ops",
+    "rope_frequencies",
+]
 
 
 def choose_ops(kind: Kind = "auto", *, batch_invariant: bool = False, state_dtype: torch.dtype | None = None) -> Ops:

@@ -24,10 +24,11 @@ from model.kernels import cpu_attention as attention
 from model.kernels.cpu_attention import attention_kernels
 from model.kernels.cpu_linear import Product, linear_kernels
 from model.kernels.cpu_rows import row_kernels
+from model.kernels.cpu_stack import CpuStack, can_stack
 from model.kernels.emit import LANES, has_avx2
-from model.kernels.interface import Embedding, Linear, Rope, WindowSpec
-from model.kernels.pool import Pool
-from model.kernels.ref import RefEmbedding, RefOps, make_rope
+from model.kernels.interface import Block, Embedding, Linear, Rope, Stack, Window, WindowSpec
+from model.kernels.pool import Pool, phase
+from model.kernels.ref import RefEmbedding, RefOps, RefStack, make_rope
 from model.weights import Q8_0, Weight
 
 FEW_ROWS = 8  # below, rows are not worth sharing out
@@ -91,13 +92,13 @@ class CpuOps:
         self.state_dtype = state_dtype
         self.batch_invariant = True
         self._ref = RefOps(state_dtype=state_dtype)
-        self._pool = Pool(torch.get_num_threads() if threads is None else threads)
+        self.pool = Pool(torch.get_num_threads() if threads is None else threads)
         self._rows = row_kernels()
         self._attention = attention_kernels(state_dtype == torch.bfloat16)
         self._tables: _Tables | None = None  # of the last spec: a model has one
 
     def linear(self, weights: Sequence[Weight]) -> Linear:
-        return Product(self._pool, weights)
+        return Product(self.pool, weights)
 
     def embedding(self, weight: Weight) -> Embedding:
         return Q8Embedding(weight) if isinstance(weight, Q8_0) else RefEmbedding(weight)
@@ -106,33 +107,48 @@ class CpuOps:
         rows, width = h.shape
         if width % LANES:
             return self._ref.add_norm(h, delta, weight, eps)
-        _check(h, (rows, width))
-        _check(weight, (width,))
+        self.check(h, (rows, width))
+        self.check(weight, (width,))
         if delta is not None:
-            _check(delta, (rows, width))
+            self.check(delta, (rows, width))
         out = torch.empty_like(h)
+        change = 0 if delta is None else delta.data_ptr()
+        with self.pool.lock:
+            self.pool.run(self.norm_phase(h.data_ptr(), change, weight.data_ptr(), out.data_ptr(), rows, width, eps))
+        return out
+
+    def norm_phase(
+        self, h: int, delta: int, weight: int, out: int, rows: int, width: int, eps: float
+    ) -> tuple[int, ...]:  # fmt: skip
+        """`add_norm` of addresses; delta may be 0."""
         step, items = self._share(rows)
         bits = struct.unpack("<q", struct.pack("<ff", eps, width))[0]
-        change = 0 if delta is None else delta.data_ptr()
-        self._pool.run(
-            (self._rows.norm, items),
-            (h.data_ptr(), change, weight.data_ptr(), out.data_ptr(), bits, rows, width, step),
-        )
-        return out
+        return phase(self._rows.norm, items, h, delta, weight, out, bits, rows, width, step)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         rows, width = gate_up.shape[0], gate_up.shape[1] // 2
         if width % LANES:
             return self._ref.swiglu(gate_up)
-        _check(gate_up, (rows, 2 * width))
+        self.check(gate_up, (rows, 2 * width))
         out = torch.empty(rows, width)
-        step, items = self._share(rows)
-        self._pool.run((self._rows.swiglu, items), (gate_up.data_ptr(), out.data_ptr(), rows, width, step))
+        with self.pool.lock:
+            self.pool.run(self.swiglu_phase(gate_up.data_ptr(), out.data_ptr(), rows, width))
         return out
+
+    def swiglu_phase(self, gate_up: int, out: int, rows: int, width: int) -> tuple[int, ...]:
+        """`swiglu` of addresses."""
+        step, items = self._share(rows)
+        return phase(self._rows.swiglu, items, gate_up, out, rows, width, step)
+
+    @staticmethod
+    def check(x: Tensor, shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless x is a contiguous float32 tensor of that shape."""
+        if x.dtype != torch.float32 or x.shape != shape or not x.is_contiguous():
+            raise ValueError(f"expected contiguous float32 {shape}, not {x.dtype} {tuple(x.shape)}")
 
     def _share(self, rows: int) -> tuple[int, int]:
         """Rows per item, and items."""
-        step = rows if rows < FEW_ROWS else max(1, min(16, rows // (2 * self._pool.threads)))
+        step = rows if rows < FEW_ROWS else max(1, min(16, rows // (2 * self.pool.threads)))
         return max(step, 1), -(-rows // max(step, 1))
 
     def rope(self, spec: WindowSpec, position: Tensor, lengths: Tensor, T: int) -> CpuRope:
@@ -143,13 +159,14 @@ class CpuOps:
         B, H, G, half = len(lengths), spec.heads, spec.kv_heads, spec.head_dim // 2
         cos, sin = torch.empty(2, B, T, half)
         rows = B * T
-        step = rows if rows < FEW_ROWS else -(-rows // (4 * self._pool.threads))
+        step = rows if rows < FEW_ROWS else -(-rows // (4 * self.pool.threads))
         addresses = [x.data_ptr() for x in (position, tables.inv_freq, cos, sin)]
-        self._pool.run((self._rows.angles, -(-rows // step)), (*addresses, rows, T, half, step))
+        with self.pool.lock:
+            self.pool.run(phase(self._rows.angles, -(-rows // step), *addresses, rows, T, half, step))
 
         pairs = B * G
         # A chunk's tokens per item: enough items to share out evenly, each with work for tens of microseconds.
-        tokens = max(8, -(-T * pairs // (16 * self._pool.threads)))
+        tokens = max(8, -(-T * pairs // (16 * self.pool.threads)))
         per_head = -(-spec.window // attention.BLOCK) if T == 1 else -(-T // tokens)
         history, partials, area = attention.layout(
             T, H, G, spec.head_dim, spec.window, spec.num_sinks, self.state_dtype.itemsize
@@ -165,45 +182,56 @@ class CpuOps:
         self, qkv: Tensor, rope: Rope, *, ring_k: Tensor, ring_v: Tensor, sink_k: Tensor, sink_v: Tensor
     ) -> Tensor:
         spec, B, T = rope.spec, len(rope.lengths), rope.T
-        G, D, W = spec.kv_heads, spec.head_dim, spec.window
+        D = spec.head_dim
         if D % (2 * LANES):
             return self._ref.window_attention(qkv, rope, ring_k=ring_k, ring_v=ring_v, sink_k=sink_k, sink_v=sink_v)
-        if not isinstance(rope, CpuRope):
-            raise TypeError("window_attention needs a Rope made by the same backend")
-        _check(qkv, (B * T, spec.qkv_width))
-        ring_row = _check_rows((ring_k, ring_v), (B, G, W, D), self.state_dtype)
-        sink_row = _check_rows((sink_k, sink_v), (B, G, spec.num_sinks, D), self.state_dtype)
+        rope = self.own(rope)
+        self.check(qkv, (B * T, spec.qkv_width))
+        leaves = self.leaves(Window(ring_k, ring_v, sink_k, sink_v), rope)
         out = torch.empty(B * T, spec.heads * D)
-        kernels = self._attention
-        # fmt: off
-        self._pool.run(
-            (kernels.prepare, B * G, kernels.attend, rope.items, kernels.finish, B * G),
-            (qkv.data_ptr(), out.data_ptr(), ring_k.data_ptr(), ring_v.data_ptr(), sink_k.data_ptr(),
-             sink_v.data_ptr(), ring_row, sink_row, rope.words.data_ptr()),
-            rope.scratch,
-        )
-        # fmt: on
+        with self.pool.lock:
+            scratch = self.pool.scratch(rope.scratch)
+            args = (qkv.data_ptr(), out.data_ptr(), *leaves, rope.words.data_ptr(), scratch)
+            self.pool.run(*self.attention_phases(B * spec.kv_heads, rope.items, args))
         return out
+
+    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
+        return CpuStack(self, blocks, eps) if can_stack(blocks) else RefStack(self, blocks, eps)
+
+    def own(self, rope: Rope) -> CpuRope:
+        """The same; raises TypeError where another backend made it."""
+        if not isinstance(rope, CpuRope):
+            raise TypeError("attention needs a Rope made by the same backend")
+        return rope
+
+    def leaves(self, window: Window, rope: Rope) -> tuple[int, ...]:
+        """Addresses of a layer's ring_k, ring_v, sink_k, sink_v, and bytes between the rows of a ring and of a sink.
+
+        Raises ValueError unless they have the shapes and the dtype that the rope's spec and the backend say, keys and
+        values the same stride between rows, and each row is contiguous.
+        """
+        spec, B, dtype = rope.spec, len(rope.lengths), self.state_dtype
+        G, D = spec.kv_heads, spec.head_dim
+        strides = []
+        for first, second, n in (
+            (window.ring_k, window.ring_v, spec.window),
+            (window.sink_k, window.sink_v, spec.num_sinks),
+        ):
+            shape, row = (B, G, n, D), first.stride(0)
+            for x in (first, second):
+                fits = x.dtype == dtype and x.shape == shape and (B == 1 or x.stride(0) == row)
+                if not fits or not (x.stride()[1:] == (n * D, D, 1) or x[0].is_contiguous()):
+                    raise ValueError(f"expected {dtype} {shape} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
+            strides.append(row * dtype.itemsize)
+        return (*(x.data_ptr() for x in window), *strides)
+
+    def attention_phases(self, pairs: int, items: int, args: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """`window_attention` of addresses, in the order `cpu_attention` names; pairs: of a row and a kv head."""
+        kernels = self._attention
+        counts = ((kernels.prepare, pairs), (kernels.attend, items), (kernels.finish, pairs))
+        return tuple(phase(kernel, count, *args) for kernel, count in counts)
 
     def warm_up(self) -> None:
         """Compile every kernel, or load it from the cache (under NUMBA_CACHE_DIR, or beside the sources)."""
         linear_kernels()
         self.add_norm(torch.zeros(1, LANES), None, torch.ones(LANES), 1e-5)
-
-
-def _check(x: Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless x is a contiguous float32 tensor of that shape."""
-    if x.dtype != torch.float32 or x.shape != shape or not x.is_contiguous():
-        raise ValueError(f"expected contiguous float32 {shape}, not {x.dtype} {tuple(x.shape)}")
-
-
-def _check_rows(leaves: tuple[Tensor, Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """Bytes from row to row of a key and a value leaf. Raises ValueError unless they have that shape and dtype, the
-    same stride between rows, and each row is contiguous."""
-    B, _, n, D = shape
-    row = leaves[0].stride(0) if B > 1 else 0
-    for x in leaves:
-        fits = x.dtype == dtype and x.shape == shape and (B == 1 or x.stride(0) == row)
-        if not fits or not (x.stride()[1:] == (n * D, D, 1) or x[0].is_contiguous()):
-            raise ValueError(f"expected {dtype} {shape} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
-    return row * dtype.itemsize

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model.kernels.cpu_rows import GROUP, quantise_row
 from model.kernels.emit import F16, F32, I1, I8, I16, I32, LANES, Emit, Value, cpu_features, has_avx2, routine, vec
-from model.kernels.pool import Pool, arg, compile_kernel, compiled, source_version
+from model.kernels.pool import Pool, arg, compile_kernel, compiled, phase, source_version
 from model.kernels.ref import dequantise
 from model.weights import Q4_1, Q8_0, Weight
 
@@ -194,8 +194,8 @@ def scales_at(rows: int, inputs: int) -> int:
 
 @njit(error_model="numpy")
 def quantise_rows(args: int, item: int) -> None:
-    """x → int8 and scales in the scratch; args as `Product.__call__` has them."""
-    x, rows, inputs, step, scratch = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 10)
+    """x → int8 and scales in the scratch. args: x, N, inputs, rows per item, scratch."""
+    x, rows, inputs, step, scratch = arg(args, 0), arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
     groups, scales = inputs // GROUP, scratch + scales_at(rows, inputs)
     for n in range(item * step, min(rows, (item + 1) * step)):
         quantise_row(x + 4 * inputs * n, groups, scratch + inputs * n, scales + 8 * groups * n)
@@ -207,10 +207,11 @@ def _tiles(name: str, tile: Callable[[int], Any], quantised: bool) -> Any:
 
     @compiled(f"tiles_{name}")
     def tiles(args: int, item: int) -> None:
-        rows, inputs, w, count = arg(args, 1), arg(args, 2), arg(args, 4), arg(args, 5)
-        step, size, y, y_row = arg(args, 6), arg(args, 7), arg(args, 8), arg(args, 9)
+        """args: x, N, inputs, w, tiles, tiles per item, bytes of a tile, y, bytes of a row of y, scratch."""
+        rows, inputs, w, count = arg(args, 1), arg(args, 2), arg(args, 3), arg(args, 4)
+        step, size, y, y_row = arg(args, 5), arg(args, 6), arg(args, 7), arg(args, 8)
         if quantised:
-            x, x_row, steps, lanes = arg(args, 10), inputs, inputs // GROUP, LANES
+            x, x_row, steps, lanes = arg(args, 9), inputs, inputs // GROUP, LANES
             s, s_row = x + scales_at(rows, inputs), 8 * steps
         else:
             x, x_row, steps, lanes = arg(args, 0), 4 * inputs, inputs, WIDE
@@ -327,26 +328,36 @@ class Product:
         self._step = max(1, self._tiles // (8 * pool.threads))
         self._items = -(-self._tiles // self._step)
 
+        self.padded = self._tiles * self._lanes  # width of what is written: whole tiles
+
+    def scratch(self, rows: int) -> int:
+        """Bytes of scratch that a product of so many rows needs."""
+        return (rows * self.in_features + 63) // 64 * 64 + 8 * rows * (self.in_features // GROUP)
+
+    def phases(self, rows: int, x: int, y: int, scratch: int) -> tuple[tuple[int, ...], ...]:
+        """x (rows, in) → y (rows, padded), all addresses. Always two phases: the first may have no items."""
+        items, step = 0, rows
+        if self._quantised:
+            # Below a few rows it is quicker done than shared out.
+            step = rows if rows < 4 else max(1, min(16, rows // self._pool.threads))
+            items = -(-rows // step)
+        quantise = phase(linear_kernels().quantise, items, x, rows, self.in_features, step, scratch)
+        # fmt: off
+        return quantise, phase(
+            self._kernel, self._items, x, rows, self.in_features, self._packed.data_ptr(), self._tiles, self._step,
+            self._size, y, 4 * self.padded, scratch,
+        )
+        # fmt: on
+
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32 or x.dim() != 2 or x.shape[1] != self.in_features or not x.is_contiguous():
             raise ValueError(f"expected contiguous float32 (N, {self.in_features}), not {x.dtype} {tuple(x.shape)}")
-        rows, inputs = len(x), self.in_features
-        padded = self._tiles * self._lanes
-        y = torch.empty(rows, padded)
-        step = max(1, min(16, rows // self._pool.threads))
-        phases: tuple[int, ...] = (self._kernel, self._items)
-        scratch = 0
-        if self._quantised:
-            # Below a few rows it is quicker done than shared out.
-            items = 1 if rows < 4 else -(-rows // step)
-            step = rows if items == 1 else step
-            phases = (linear_kernels().quantise, items, *phases)
-            scratch = (rows * inputs + 63) // 64 * 64 + 8 * rows * (inputs // GROUP)
-        # fmt: off
-        self._pool.run(phases, (x.data_ptr(), rows, inputs, step, self._packed.data_ptr(), self._tiles, self._step,
-                                self._size, y.data_ptr(), 4 * padded), scratch)
-        # fmt: on
-        return y if padded == self.out_features else y[:, : self.out_features].contiguous()
+        rows = len(x)
+        y = torch.empty(rows, self.padded)
+        with self._pool.lock:
+            scratch = self._pool.scratch(self.scratch(rows))
+            self._pool.run(*self.phases(rows, x.data_ptr(), y.data_ptr(), scratch))
+        return y if self.padded == self.out_features else y[:, : self.out_features].contiguous()
 
 
 def _pack(weights: Sequence[Weight]) -> tuple[Tensor, int, int, bool]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -119,6 +119,42 @@ class Embedding(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One decoder layer's weights: two norms (E,) float32, and products made by the same backend.
+
+    h ← h + out(attention(qkv(norm(h)))), then h ← h + down(swiglu(gate_up(norm(h)))).
+    """
+
+    input_norm: Tensor
+    qkv: Linear
+    out: Linear
+    post_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Window(NamedTuple):
+    """One layer's part of the state, as `Ops.window_attention` has it."""
+
+    ring_k: Tensor
+    ring_v: Tensor
+    sink_k: Tensor
+    sink_v: Tensor
+
+
+class Stack(Protocol):
+    """Several layers, one after the other, as one call."""
+
+    def __call__(self, h: Tensor, delta: Tensor | None, rope: Rope, windows: Sequence[Window]) -> Tensor:
+        """Run the layers on h (B·T, E), to which delta (B·T, E) or None is still to be added.
+
+        h is updated in place, `windows` (one for each layer) too. Returns what is still to be added to h, a new tensor:
+        the next stack's or `add_norm`'s delta. The result is bit for bit that of the single operations.
+        """
+        ...
+
+
 class Ops(Protocol):
     """One backend, as one model uses it."""
 
@@ -181,6 +217,10 @@ class Ops(Protocol):
 
         Returns (B·T, H·D) float32, a new tensor.
         """
+        ...
+
+    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
+        """Prepare layers that follow each other with nothing in between; eps is that of their norms."""
         ...
 
     def warm_up(self) -> None:

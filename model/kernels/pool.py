@@ -6,7 +6,7 @@ workers that are still spinning see it within a microsecond, take items off a co
 returns when all items are done. A worker that has seen nothing for a while sleeps; the next call wakes it, and until it
 is awake the others do its share, so no call ever waits for a sleeper.
 
-Invariants: one kernel runs at a time (`run` holds a lock; callers on other threads wait); a worker touches a job only
+Invariants: one kernel runs at a time (under a lock; callers on other threads wait); a worker touches a job only
 between counting itself in and out, and the caller does not return while anyone is counted in. Items may run in any
 order on any thread, so a kernel's items must not depend on each other.
 
@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +34,17 @@ from numpy.typing import NDArray
 from model.kernels.emit import I32, I64, VOID, Emit, Value, cpu_features, routine
 
 # Byte offsets of the shared words; those that different threads write lie on different cache lines.
-SEQUENCE, NEXT, ACTIVE, JOB, STOP, ASLEEP = 0, 64, 128, 192, 448, 512
+SEQUENCE, NEXT, ACTIVE, JOB, STOP, ASLEEP = 0, 64, 128, 192, 256, 320
 KERNEL, ITEMS, ARGS = JOB, JOB + 8, JOB + 16
-MAX_ARGS, MAX_PHASES = 24, 3
+PHASE = 16  # words of a phase: its kernel's address, its items, its arguments
+MOST = 4  # phases that `run` takes at a time
 SPINS = 6000  # of a pause instruction: 50 to 250 microseconds
 PATIENCE = 2000  # pauses the caller waits for a worker before it gives way
+LATE = 20  # times of giving way, a millisecond or so, after which a worker counts as held up
+PENALTIES = (32, 4096)  # phases the caller then does alone, the first time and at most
 MAX_THREADS = 16  # past this a model of this size only gets slower
 
+SOURCES = ("emit.py", "pool.py", "cpu_rows.py", "cpu_linear.py", "cpu_attention.py", "cpu_attention_loops.py")
 BODY = types.void(types.int64, types.int64)  # a kernel: (address of its arguments, item)
 
 
@@ -121,30 +127,32 @@ def source_version() -> int:
     closes over this number, which is part of the cache's key.
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for name in SOURCES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
     return int.from_bytes(digest.digest()[:6], "little")
 
 
 @njit(nogil=True)
 def share(pool: int) -> None:
     """Take items off the current job until none is left."""
-    kernel, items = atomic_load(pool + KERNEL), atomic_load(pool + ITEMS)
+    kernel, items, args = atomic_load(pool + KERNEL), atomic_load(pool + ITEMS), atomic_load(pool + ARGS)
     item = atomic_add(pool + NEXT, 1)
     while item < items:
-        call_kernel(kernel, pool + ARGS, item)
+        call_kernel(kernel, args, item)
         item = atomic_add(pool + NEXT, 1)
 
 
 @njit(nogil=True)
-def run_phase(pool: int, kernel: int, items: int, alone: bool) -> None:
-    """Run one kernel over its items; returns when all are done."""
+def run_phase(pool: int, phase: int, alone: bool) -> int:
+    """Run one kernel over its items; returns, when all are done, how often the caller gave way meanwhile."""
+    kernel, items, args = arg(phase, 0), arg(phase, 1), phase + 16
     if alone or items <= 1:
         for item in range(items):
-            call_kernel(kernel, pool + ARGS, item)
-        return
+            call_kernel(kernel, args, item)
+        return 0
     atomic_store(pool + KERNEL, kernel)
     atomic_store(pool + ITEMS, items)
+    atomic_store(pool + ARGS, args)
     atomic_store(pool + NEXT, 0)
     sequence = atomic_load(pool + SEQUENCE) + 1
     atomic_store(pool + SEQUENCE, sequence)  # odd: open
@@ -156,15 +164,16 @@ def run_phase(pool: int, kernel: int, items: int, alone: bool) -> None:
         waited += 1
         if waited % PATIENCE == 0:
             give_way()
+    return waited // PATIENCE
 
 
 @njit(nogil=True, cache=True)
-def run_phases(pool: int, alone: bool, phases: tuple[int, ...], args: tuple[int, ...]) -> None:
-    """Run the kernels (address, items, address, items, …) one after the other over the same arguments."""
-    for i in range(len(args)):
-        atomic_store(pool + ARGS + 8 * i, args[i])
-    for i in range(0, len(phases), 2):
-        run_phase(pool, phases[i], phases[i + 1], alone)
+def run_phases(pool: int, program: int, phases: int, alone: bool) -> int:
+    """Run the phases at `program`, one after the other; returns the longest wait, in times of giving way."""
+    longest = 0
+    for i in range(phases):
+        longest = max(longest, run_phase(pool, program + 8 * PHASE * i, alone))
+    return longest
 
 
 @njit(nogil=True, cache=True)
@@ -189,58 +198,88 @@ def work(pool: int, last: int, asleep: int) -> int:
     return -1 if atomic_load(pool + STOP) != 0 else last
 
 
+def phase(kernel: int, items: int, *args: int) -> tuple[int, ...]:
+    """A kernel over items 0 … items−1, as `PHASE` words."""
+    return (kernel, items, *args, *_PADDING[len(args)])
+
+
+_PADDING = tuple((0,) * (PHASE - 2 - n) for n in range(PHASE - 1))
+_PACK = tuple(struct.Struct(f"{PHASE * n}q").pack_into for n in range(MOST + 1))
+
+
 class Pool:
-    """`threads` threads in all, the caller's included; see the module's docstring."""
+    """`threads` threads in all, the caller's included; see the module's docstring.
+
+    Whoever runs phases holds `lock`, from asking for scratch until they are done.
+    """
 
     def __init__(self, threads: int) -> None:
         if threads < 1:
             raise ValueError(f"a pool needs at least 1 thread, not {threads}")
         self.threads = min(threads, MAX_THREADS)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._words = np.zeros((ASLEEP + 64 * self.threads) // 8 + 8, dtype=np.int64)
-        self._base = -(-self._words.ctypes.data // 64) * 64  # on a cache line
-        self._scratch = np.zeros(0, dtype=np.uint8)
+        self._base = _on_a_line(self._words.ctypes.data)
+        self._phases = np.zeros(PHASE * MOST, dtype=np.int64)
+        self._program = self._phases.ctypes.data
+        self._scratch = np.zeros(64, dtype=np.uint8)
+        self._scratch_at = _on_a_line(self._scratch.ctypes.data)
+        self._alone, self._penalty = 0, PENALTIES[0]
         self._start()
         pool = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _restart(pool))
 
     def restart(self) -> None:
         """Give a pool that came through a fork workers of its own; whoever held the lock is not in this process."""
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._words[:] = 0
         self._start()
 
     def _start(self) -> None:
         self._wake = [threading.Event() for _ in range(self.threads - 1)]
-        self._asleep = [(self._word(ASLEEP + 64 * i)) for i in range(self.threads - 1)]
+        words = self._words.data
+        first = (self._base - self._words.ctypes.data) // 8
+        self._asleep = words[first + ASLEEP // 8 :: 8]  # one word a line
         for i, wake in enumerate(self._wake):
             args = (self._words, self._base, self._base + ASLEEP + 64 * i, wake)
             threading.Thread(target=_live, args=args, name=f"kernels-{i}", daemon=True).start()
-        weakref.finalize(self, _stop, self._word(STOP), self._wake)
+        weakref.finalize(self, _stop, words[first + STOP // 8 : first + STOP // 8 + 1], self._wake)
 
-    def _word(self, offset: int) -> NDArray[np.int64]:
-        """One shared word, as a view."""
-        index = (self._base - self._words.ctypes.data + offset) // 8
-        return self._words[index : index + 1]
+    def scratch(self, size: int) -> int:
+        """The address of `size` bytes, aligned to 64, of undefined content; they are another's once the lock is."""
+        if size + 64 > len(self._scratch):
+            self._scratch = np.zeros(size + 64, dtype=np.uint8)
+            self._scratch_at = _on_a_line(self._scratch.ctypes.data)
+        return self._scratch_at
 
-    def run(self, phases: tuple[int, ...], args: tuple[int, ...], scratch: int = 0) -> None:
-        """Run kernels over items, in order: phases is (address, items, address, items, …).
+    def run(self, *phases: tuple[int, ...]) -> None:
+        """Run up to `MOST` phases, one after the other."""
+        _PACK[len(phases)](self._phases.data, 0, *chain.from_iterable(phases))
+        self.run_program(self._program, len(phases))
 
-        args: up to `MAX_ARGS` integers every kernel finds at its first parameter; where `scratch` bytes are asked for
-        (their content is undefined, aligned to 64), their address is appended to them.
+    def run_program(self, program: int, phases: int) -> None:
+        """Run the phases at an address, one after the other.
+
+        Where a worker was held up (another process has its processor), the next phases are run without it: waiting for
+        it would cost more than its help is worth. Twice as many each time it happens again, fewer when it does not.
         """
-        with self._lock:
-            if scratch:
-                if scratch + 64 > len(self._scratch):
-                    self._scratch = np.zeros(scratch + 64, dtype=np.uint8)
-                args = (*args, -(-self._scratch.ctypes.data // 64) * 64)
-            for asleep, wake in zip(self._asleep, self._wake, strict=True):
-                if asleep[0]:
-                    asleep[0] = 0
-                    wake.set()
-            # One shape of call, so that it is compiled once.
-            phases += (0,) * (2 * MAX_PHASES - len(phases))
-            run_phases(self._base, self.threads == 1, phases, args + (0,) * (MAX_ARGS - len(args)))
+        if self._alone > 0:
+            self._alone -= phases
+            run_phases(self._base, program, phases, True)
+            return
+        for i, wake in enumerate(self._wake):
+            if self._asleep[i]:
+                self._asleep[i] = 0
+                wake.set()
+        if run_phases(self._base, program, phases, self.threads == 1) >= LATE:
+            self._alone, self._penalty = self._penalty, min(2 * self._penalty, PENALTIES[1])
+        elif self._penalty > PENALTIES[0]:
+            self._penalty = max(self._penalty - phases, PENALTIES[0])
+
+
+def _on_a_line(address: int) -> int:
+    """The first address from there on that begins a cache line."""
+    return -(-address // 64) * 64
 
 
 def _live(words: NDArray[np.int64], base: int, asleep: int, wake: threading.Event) -> None:
@@ -257,7 +296,7 @@ def _restart(pool: weakref.ref[Pool]) -> None:
         forked.restart()
 
 
-def _stop(stop: NDArray[np.int64], wakes: list[threading.Event]) -> None:
+def _stop(stop: memoryview, wakes: list[threading.Event]) -> None:
     """End the workers of a pool that is gone."""
     stop[0] = 1
     for wake in wakes:

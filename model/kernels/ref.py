@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from model.kernels.interface import Rope, WindowSpec
+from model.kernels.interface import Block, Ops, Rope, Window, WindowSpec
 
 if TYPE_CHECKING:
     from model.weights import Weight
@@ -74,6 +74,24 @@ class RefEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class RefStack:
+    """Layers as the single operations of any backend."""
+
+    ops: Ops
+    blocks: Sequence[Block]
+    eps: float
+
+    def __call__(self, h: Tensor, delta: Tensor | None, rope: Rope, windows: Sequence[Window]) -> Tensor:
+        ops = self.ops
+        for block, window in zip(self.blocks, windows, strict=True):
+            qkv = block.qkv(ops.add_norm(h, delta, block.input_norm, self.eps))
+            delta = block.out(ops.window_attention(qkv, rope, **window._asdict()))
+            x = ops.swiglu(block.gate_up(ops.add_norm(h, delta, block.post_norm, self.eps)))
+            delta = block.down(x)
+        return torch.zeros_like(h) if delta is None else delta
+
+
+@dataclass(frozen=True, slots=True)
 class RefOps:
     """`Ops`, plainly."""
 
@@ -119,6 +137,9 @@ class RefOps:
                     sink_v[b, :, p] = v.to(sink_v.dtype)
                 out[b, t] = _attend(q, rope, b, t, (ring_k[b], ring_v[b], sink_k[b], sink_v[b]))
         return out.view(B * T, H * D)
+
+    def stack(self, blocks: Sequence[Block], eps: float) -> RefStack:
+        return RefStack(self, blocks, eps)
 
     def warm_up(self) -> None:
         """Nothing is compiled."""

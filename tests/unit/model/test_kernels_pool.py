@@ -1,5 +1,6 @@
 """The thread pool: every item once, from any thread, after a fork, and no thread left behind."""
 
+import ctypes
 import gc
 import multiprocessing
 import os
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.kernels.pool import Pool, arg, atomic_add, compile_kernel
+from model.kernels.pool import Pool, arg, atomic_add, compile_kernel, phase
 
 
 def mark(args: int, item: int) -> None:
@@ -27,7 +28,11 @@ def kernel() -> int:
 
 def run(pool: Pool, kernel: int, items: int, scratch: int = 0) -> NDArray[np.int64]:
     words = np.zeros(items + 1, dtype=np.int64)
-    pool.run((kernel, items), (words.ctypes.data, items), scratch)
+    with pool.lock:
+        address = pool.scratch(scratch)
+        assert address % 64 == 0
+        ctypes.memset(address, 1, scratch)
+        pool.run(phase(kernel, items, words.ctypes.data, items))
     return words
 
 
@@ -41,7 +46,8 @@ def test_every_item_once(kernel: int, threads: int) -> None:
 def test_phases_run_one_after_the_other(kernel: int) -> None:
     pool = Pool(3)
     words = np.zeros(101, dtype=np.int64)
-    pool.run((kernel, 100, kernel, 50, kernel, 10), (words.ctypes.data, 100))
+    with pool.lock:
+        pool.run(*(phase(kernel, items, words.ctypes.data, 100) for items in (100, 50, 10)))
     expected = [(i + 1) * (1 + (i < 50) + (i < 10)) for i in range(100)]
     assert words.tolist() == [*expected, 160]
 
