@@ -290,19 +290,21 @@ def _scale_bytes(x: Tensor) -> Tensor:
 def pack_q4(weight: Q4_1) -> Tensor:
     """(tiles, bytes): per group LANES·16 bytes of nibbles, then d, then m of the LANES outputs."""
     groups = weight.shape[1] // GROUP
-    q = pad_rows(weight.q, LANES).view(-1, LANES, groups, 2, CHUNKS // 2, 4)  # tile, output, group, half, chunk, input
-    nibbles = (q[:, :, :, 0] | (q[:, :, :, 1] << 4)).permute(0, 2, 3, 1, 4)  # tile, group, chunk, output, input
+    # Four inputs' bytes as one integer: they stay together.
+    q = pad_rows(weight.q, LANES).contiguous().view(torch.int32).view(-1, LANES, groups, 2, CHUNKS // 2)
+    nibbles = (q[:, :, :, 0] | (q[:, :, :, 1] << 4)).permute(0, 2, 3, 1)  # tile, group, chunk, output
     d, m = (_scale_bytes(pad_rows(x, LANES).view(-1, LANES, groups)) for x in (weight.d, weight.m))
-    return torch.cat((nibbles.reshape(len(q), groups, -1), d, m), dim=2).flatten(1).contiguous()
+    body = nibbles.reshape(len(q), groups, -1).view(torch.uint8)
+    return torch.cat((body, d, m), dim=2).flatten(1)
 
 
 def pack_q8(weight: Q8_0) -> Tensor:
     """(tiles, bytes): per group LANES·32 signed bytes; behind all groups their d."""
     groups = weight.shape[1] // GROUP
-    q = pad_rows(weight.q, LANES).view(-1, LANES, groups, CHUNKS, 4)  # tile, output, group, chunk, input
-    body = q.permute(0, 2, 3, 1, 4).reshape(len(q), -1).view(torch.uint8)
+    q = pad_rows(weight.q, LANES).contiguous().view(torch.int32).view(-1, LANES, groups, CHUNKS)
+    body = q.permute(0, 2, 3, 1).reshape(len(q), -1).view(torch.uint8)  # tile, group, chunk, output
     d = _scale_bytes(pad_rows(weight.d, LANES).view(-1, LANES, groups))
-    return torch.cat((body, d.flatten(1)), dim=1).contiguous()
+    return torch.cat((body, d.flatten(1)), dim=1)
 
 
 def pack_plain(weight: Tensor) -> Tensor:
