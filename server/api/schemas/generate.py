@@ -1,5 +1,8 @@
 """`POST /v1/generate`: what may be asked for, and within which bounds.
 
+The bounds of the sampling fields lie within those of `model.sampling.SamplingParams`, so that a worker takes whatever
+was accepted here; a unit test holds the two together, since nothing here may import torch.
+
 Bounds that depend on the settings (max_tokens, wait_s) or on the model (token ids) are checked where those are known.
 """
 
@@ -40,16 +43,18 @@ class GenerateRequest(Body):
     top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=0, lt=2**31)
     min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.0, gt=0, le=100)
-    presence_penalty: float = Field(0.0, ge=-2, le=2)
-    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    repetition_penalty: float = Field(
+        1.0, ge=0.01, le=100, description="Divides the positive logits of tokens met before, multiplies the others."
+    )
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from a token generated before.")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted for each time it was generated.")
     logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict, max_length=1024)
-    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    seed: int | None = Field(None, ge=-(2**63), le=2**64 - 1, description="Drawn, and reported, when absent.")
     stop: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256)]], BeforeValidator(_as_list), Field(max_length=16)
     ] = Field(default_factory=list)
     ignore_eos: bool = False
-    logprobs: int | None = Field(None, ge=0, le=20)
+    logprobs: int | None = Field(None, ge=0, le=20, description="How many of the likeliest tokens to report each time.")
 
     stream: bool = True
     store: bool = True

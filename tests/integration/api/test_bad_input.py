@@ -40,6 +40,8 @@ BAD_FIELDS: list[tuple[dict[str, Any], str | None]] = [
     ({"top_k": 1.5}, "top_k"),
     ({"min_p": -0.1}, "min_p"),
     ({"repetition_penalty": 0}, "repetition_penalty"),
+    ({"repetition_penalty": 0.005}, "repetition_penalty"),
+    ({"repetition_penalty": 101}, "repetition_penalty"),
     ({"presence_penalty": 3}, "presence_penalty"),
     ({"max_tokens": 0}, "max_tokens"),
     ({"max_tokens": -1}, "max_tokens"),
