@@ -45,7 +45,7 @@ class Outcome(StrEnum):
     OK = "OK"
     CANCEL = "CANCEL"  # written, and someone has asked for this generation to stop
     FENCED = "FENCED"  # not written: someone newer holds the session, or the generation has ended
-    ENDED = "ENDED"  # begin only: done, failed, cancelled or expired; acknowledge the delivery and forget it
+    ENDED = "ENDED"  # nothing left to write to: the generation has ended, or the session is no more
 
 
 @dataclass(frozen=True, slots=True)

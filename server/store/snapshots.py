@@ -1,14 +1,21 @@
-"""Snapshots of states in the store: blocks first, the manifest last, under the session's fence.
+"""Snapshots of states in the store: blocks first, the manifest last, at turns that are committed.
 
 A snapshot is there whole or not at all, since its manifest is written only where all its blocks are. Blocks shared
-with earlier snapshots are not sent again. A bounded number stays per lineage, at growing distances; what only the
-dropped ones used goes with them. A missing or damaged block is an error that names it.
+with earlier snapshots are not sent again. A bounded number stays per lineage, at growing distances; blocks that no
+manifest names go when the next snapshot is put. A missing or damaged block is an error that names it.
+
+The fence guards what a session's owner may change: its head, its events, its status. A snapshot is none of that: a
+committed turn is immutable, and so is the state at it, whoever writes it down and however late. So these writes ask
+only that session and turn exist, and a snapshot may be written while the session's next turn runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from server.errors import CorruptState
 from server.store import keys as ids
@@ -18,14 +25,16 @@ from server.store.records import Fence, Outcome, Session, Snapshot
 from server.store.scripts import Call
 
 MISSING = Call("missing", ("blocks",), (), more_args=("hash",))
-PUT_BLOCKS = Call("put_blocks", ("session", "blocks"), ("fence", "session_ttl_ms"), more_args=("hash", "data"))
+PUT_BLOCKS = Call(
+    "put_blocks", ("session", "turns", "blocks"), ("session_ttl_ms", "turn_id"), more_args=("hash", "data")
+)
 PUT_MANIFEST = Call(
     "put_manifest",
     ("session", "turns", "snaps", "blocks"),
-    ("fence", "session_ttl_ms", "turn_id", "manifest"),
+    ("session_ttl_ms", "turn_id", "manifest"),
     more_args=("hash",),
 )
-PRUNE = Call("prune", ("session", "snaps", "blocks"), ("fence", "seen", "dropped"), more_args=("item",))
+PRUNE = Call("prune", ("snaps", "blocks"), ("seen", "dropped"), more_args=("item",))
 CALLS = (MISSING, PUT_BLOCKS, PUT_MANIFEST, PRUNE)
 
 # Bytes sent or asked for at once: the server does nothing else while it handles them.
@@ -40,52 +49,73 @@ class SnapshotStore:
     def __init__(self, context: Context) -> None:
         self._c = context
 
-    async def put_snapshot(self, session: Session, fence: Fence, turn: str, snapshot: Snapshot) -> Outcome:
-        """Store the state at a committed turn: OK or FENCED. The first snapshot of a turn stays.
+    async def put_snapshot(
+        self,
+        session: Session,
+        fence: Fence,  # noqa: ARG002 - part of every write by a worker; this is the one that it does not decide
+        turn: str,
+        snapshot: Snapshot,
+    ) -> Outcome:
+        """Store the state at a committed turn: OK, or ENDED where the session is no more.
 
-        Raises ValueError where a leaf's bytes do not fit its dtype and shape, CorruptState where the turn is unknown.
+        The first snapshot of a turn stays. fence: the turn's owner's; a newer one refuses nothing. Raises ValueError where a leaf's bytes do not fit its dtype and shape, CorruptState where
+        the turn is unknown.
         """
         keys, connection, ttl = self._c.keys, self._c.connection, self._c.options.session_ttl_ms
         lineage = ids.lineage_of(session.id)
-        key, snaps, blocks = keys.session(session.id), keys.snaps(lineage), keys.blocks(lineage)
+        key, turns = keys.session(session.id), keys.turns(lineage)
+        snaps, blocks = keys.snaps(lineage), keys.blocks(lineage)
         # Hashing megabytes would hold up the event loop.
         manifest, blobs = await asyncio.to_thread(encode_snapshot, snapshot)
         missing = [name.decode() for name in await connection.run(MISSING, [blocks], list(blobs))]
         for _ in range(_ATTEMPTS):
             for batch in _batches({name: blobs[name] for name in missing}):
                 flat = [value for pair in batch for value in pair]
-                if await connection.run(PUT_BLOCKS, [key, blocks], [fence, ttl, *flat]) == b"FENCED":
-                    return Outcome.FENCED
-            word, *rest = await connection.run(
-                PUT_MANIFEST, [key, keys.turns(lineage), snaps, blocks], [fence, ttl, turn, manifest, *blobs]
-            )
+                # What refuses blocks refuses the manifest too, and says why.
+                if await connection.run(PUT_BLOCKS, [key, turns, blocks], [ttl, turn, *flat]) != b"OK":
+                    break
+            word, *rest = await connection.run(PUT_MANIFEST, [key, turns, snaps, blocks], [ttl, turn, manifest, *blobs])
             if word == b"OK":
-                await self._prune(key, lineage, fence, turn)
+                await self._prune(lineage, turn)
                 return Outcome.OK
-            if word == b"FENCED":
-                return Outcome.FENCED
+            if word == b"GONE":
+                return Outcome.ENDED
             if word == b"UNKNOWN":
                 raise CorruptState(f"a snapshot was taken at turn {turn}, which is not committed")
             missing = [name.decode() for name in rest]
         raise CorruptState(f"the blocks of the snapshot at turn {turn} keep vanishing")
 
-    async def _prune(self, session_key: str, lineage: str, fence: Fence, latest: str) -> None:
-        """Drop what is above the bound, never the latest. What changes meanwhile is left to the next snapshot."""
+    async def _prune(self, lineage: str, latest: str) -> None:
+        """Drop the snapshots above the bound, never the latest, those that can't be read, and blocks no other names.
+
+        What changes meanwhile is left to the next snapshot. A block whose manifest is yet to come may go: its writer
+        is told so and sends it again.
+        """
         snaps, blocks = self._c.keys.snaps(lineage), self._c.keys.blocks(lineage)
-        if await self._c.connection.call("HLEN", snaps) <= self._c.options.snapshots_kept:
-            return
-        stored = await self._c.connection.call("HGETALL", snaps)
-        bodies = {name.decode(): read_manifest(name.decode(), data) for name, data in stored.items()}
-        order = sorted(bodies, key=lambda name: int(bodies[name]["position"]))
+        # In this order: a block whose manifest is among these is never taken for an orphan.
+        stored, names = await self._c.connection.pipeline([("HGETALL", snaps), ("HKEYS", blocks)])
+        bodies: dict[str, dict[str, Any]] = {}
+        for name, data in stored.items():
+            # A turn without a snapshot is replayed; a damaged one would keep its blocks and its place for ever.
+            with suppress(CorruptState):
+                bodies[name.decode()] = read_manifest(name.decode(), data)
         if latest not in bodies:
             return
+        order = sorted(bodies, key=lambda name: int(bodies[name]["position"]))
         positions = [bodies[name]["position"] for name in order]
-        dropped = [order[i] for i in thin(positions, order.index(latest), self._c.options.snapshots_kept)]
-        used = {name for turn in order if turn not in dropped for name in hashes(bodies[turn])}
-        orphans = dict.fromkeys(name for turn in dropped for name in hashes(bodies[turn]) if name not in used)
-        await self._c.connection.run(
-            PRUNE, [session_key, snaps, blocks], [fence, len(order), len(dropped), *order, *dropped, *orphans]
-        )
+        thinned = thin(positions, order.index(latest), self._c.options.snapshots_kept)
+        kept = bodies.keys() - {order[i] for i in thinned}
+        used = {name for turn in kept for name in hashes(bodies[turn])}
+        dropped = [name for name in stored if name.decode() not in kept]
+        orphans = [name for name in names if name.decode() not in used]
+        if not dropped and not orphans:
+            return
+        seen = [
+            item
+            for name, data in stored.items()
+            for item in (name, hashlib.sha1(data, usedforsecurity=False).hexdigest())
+        ]
+        await self._c.connection.run(PRUNE, [snaps, blocks], [len(stored), len(dropped), *seen, *dropped, *orphans])
 
     async def get_snapshot(self, session_id: str, turn: str) -> Snapshot | None:
         """The snapshot at a turn, None where there is none. Raises CorruptState naming leaf or block and why."""
