@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from server.api.backend import Backend
@@ -25,7 +26,9 @@ class GenerationFailedError(PerennialError):
     """The generation failed."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
-        super().__init__(str(error.get("message") or self.__doc__), param=error.get("param"))
+        named = _by_code().get(str(error.get("code")), PerennialError)
+        message = str(error.get("message") or self.__doc__)
+        super().__init__(message, param=error.get("param"), retry_after=named.default_retry_after)
         # What the worker said outranks the class's own words, for this one answer.
         self.answer = {
             "message": self.message,
@@ -34,10 +37,22 @@ class GenerationFailedError(PerennialError):
             "code": str(error.get("code") or self.code),
         }
         given = error.get("status")
-        self.answer_status = given if isinstance(given, int) and 400 <= given <= 599 else self.status
+        self.answer_status = given if isinstance(given, int) and 400 <= given <= 599 else named.status
+        self.answer_should_retry = named.should_retry
 
     def body(self) -> dict[str, dict[str, str | None]]:
         return {"error": self.answer}
+
+
+@cache
+def _by_code() -> dict[str, type[PerennialError]]:
+    """The errors a worker can name, by code: an event tells which it was, the class whether to try again."""
+    # Backwards, so that a class stands before those below it that have no code of their own.
+    return {kind.code: kind for kind in reversed(_and_below(PerennialError))}
+
+
+def _and_below(kind: type[PerennialError]) -> list[type[PerennialError]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in _and_below(below))]
 
 
 def event_id(sequence: int) -> str:

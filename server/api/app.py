@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from model.tokenizer import Tokenizer
 from server.api import generate, generations, ops, sessions, text
+from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
 from server.api.middleware import RequestMiddleware, error_response
 from server.errors import InvalidRequest, NotFound, PerennialError
@@ -66,6 +67,11 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     async def known(_: Request, error: PerennialError) -> Response:
         backend.metrics.refused.labels(error.code).inc()
         return error_response(error)
+
+    @app.exception_handler(GenerationFailedError)
+    async def failed(_: Request, error: GenerationFailedError) -> Response:
+        # Taken in and counted by how it ended, so not `refused`.
+        return error_response(error, status=error.answer_status, should_retry=error.answer_should_retry)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:

@@ -1,7 +1,8 @@
 """`POST /v1/generate`: take a turn in, and pass on what comes of it.
 
-In this order: schema, key, store and worker there, room in the queue, session, then tokens, then `accept`, whose script
-decides between all who would have the session. What can be refused cheaply is refused before anything is tokenised.
+In this order: key, schema, bounds, store and worker there, room in the queue, session, then tokens, then `accept`,
+whose script decides between all who would have the session. What can be refused cheaply is refused before anything is
+tokenised.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from server.api.backend import Backend
 from server.api.body import ClientGoneError, read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.middleware import Facts
-from server.api.prompts import turn_request
+from server.api.prompts import check_bounds, turn_request
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest
 from server.api.sse import EventStream
@@ -74,8 +75,9 @@ async def _take_in(
     """Accept the turn, waiting up to `wait_s` for a busy session. Raises what the client is to be told.
 
     Never cut off from outside, since a turn that was accepted unnoticed could not be cancelled; a client that leaves
-    is noticed before each attempt (ClientGoneError) or by the caller afterwards.
+    is noticed while waiting and before each attempt (ClientGoneError), or by the caller afterwards.
     """
+    check_bounds(body, backend.tokenizer, backend.settings)
     store = backend.store
     deadline = time.monotonic() + body.wait_s
     await backend.workers()
@@ -97,7 +99,8 @@ async def _take_in(
         except SessionBusy:
             if time.monotonic() + pause > deadline:
                 raise
-            await asyncio.sleep(pause)
+            if (await asyncio.wait({departure}, timeout=pause))[0]:
+                raise ClientGoneError from None
             pause = min(pause * 1.5, most)
         except TurnMismatch:
             # Another turn was committed while this one was being tokenised: render again after it, unless the client

@@ -116,13 +116,24 @@ class RequestMiddleware:
         )
 
 
-def error_response(error: PerennialError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error as its answer, with Retry-After and x-should-retry where they mean something."""
+def error_response(
+    error: PerennialError,
+    headers: Mapping[str, str] | None = None,
+    *,
+    status: int | None = None,
+    should_retry: bool | None = None,
+) -> JSONResponse:
+    """An error as its answer, with Retry-After and x-should-retry where they mean something.
+
+    status, should_retry: where a worker's word stands for the class's; None takes the class's.
+    """
+    status = error.status if status is None else status
+    should_retry = error.should_retry if should_retry is None else should_retry
     out = dict(headers or {})
     if error.retry_after is not None:
         out["Retry-After"] = str(max(1, round(error.retry_after)))
-    if error.should_retry is not None:
-        out["x-should-retry"] = str(error.should_retry).lower()
-    if error.status == 401:
+    if should_retry is not None:
+        out["x-should-retry"] = str(should_retry).lower()
+    if status == 401:
         out["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error.body(), error.status, out)
+    return JSONResponse(error.body(), status, out)

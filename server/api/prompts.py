@@ -24,8 +24,10 @@ SEED_BITS = 53  # what every JSON reader keeps, so that a reported seed can be s
 async def turn_request(
     body: GenerateRequest, session: Session | None, tokenizer: Tokenizer, settings: Settings, executor: Executor
 ) -> TurnRequest:
-    """What the worker is to run. session: what it continues, None for a new one. Raises InvalidRequest, TooLarge."""
-    check_bounds(body, tokenizer, settings)
+    """What the worker is to run. session: what it continues, None for a new one. Raises InvalidRequest, TooLarge.
+
+    The body has passed `check_bounds`.
+    """
     loop = asyncio.get_running_loop()
     ids = await loop.run_in_executor(executor, input_tokens, body, session, tokenizer)
     param = "messages" if body.messages is not None else "prompt" if body.prompt is not None else "input_ids"

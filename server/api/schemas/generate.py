@@ -58,7 +58,7 @@ class GenerateRequest(Body):
 
     stream: bool = True
     store: bool = True
-    wait_s: float = Field(0.0, ge=0)
+    wait_s: float = Field(0.0, ge=0, description="How long, in s, to wait for a session that runs another turn.")
     if_turn: str | None = Field(None, min_length=1, max_length=128)
     on_disconnect: Literal["cancel", "continue"] = "cancel"
 

@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import pytest
 
+from server.errors import CorruptState, FingerprintMismatch, PerennialError, StoreFull, StoreUnavailable
 from server.store.records import Status
 from support.serving import ScriptedWorker, each_event, read_events, scripted_worker, texts, until, wait_for
 
@@ -275,6 +276,36 @@ async def test_a_busy_session_is_refused_or_waited_for(client: httpx.AsyncClient
     assert (await waiting).json()["text"] == "second"
 
 
+async def test_a_busy_session_is_not_waited_for_beyond_the_limit(client: httpx.AsyncClient, worker: ScriptedWorker):
+    asking = asyncio.create_task(client.post("/v1/generate", json=HELLO | {"stream": False}))
+    turn = await worker.take()
+    again = {"session_id": turn.begun.session.id, "prompt": "and", "stream": False}
+    async with asyncio.timeout(5.0):
+        refused = await client.post("/v1/generate", json=again | {"wait_s": 3600})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "wait_s")
+    await turn.finish()
+    await asking
+
+
+@pytest.mark.parametrize("on_disconnect", ["cancel", "continue"])
+async def test_a_client_that_leaves_while_it_waits_for_a_session_is_forgotten(
+    serving, client: httpx.AsyncClient, worker: ScriptedWorker, on_disconnect: str
+):
+    asking = asyncio.create_task(client.post("/v1/generate", json=HELLO | {"stream": False}))
+    turn = await worker.take()
+    again = {"session_id": turn.begun.session.id, "prompt": "and", "wait_s": 60, "on_disconnect": on_disconnect}
+    request_id = f"leaves-{on_disconnect}"
+    with pytest.raises(httpx.ReadTimeout):
+        await client.post("/v1/generate", json=again, headers={"X-Request-Id": request_id}, timeout=0.5)
+    # Its line is written while the session is still busy: the api did not wait for the session to find out.
+    wait_for(lambda: f'"{request_id}"' in serving.process.errors(), 5.0)
+    line = next(line for line in serving.process.errors().splitlines() if f'"{request_id}"' in line)
+    assert '"client": "left"' in line
+    await turn.finish()
+    await asking
+    assert await worker.store.queue.depth() == 0
+
+
 async def test_if_turn_is_a_precondition(client: httpx.AsyncClient, worker: ScriptedWorker):
     answering = asyncio.create_task(run(worker, "one"))
     first = (await client.post("/v1/generate", json=HELLO | {"stream": False})).json()
@@ -304,6 +335,42 @@ async def test_a_worker_s_error_is_the_answer(client: httpx.AsyncClient, worker:
         generation = (await client.get(f"/v1/generations/{turn.begun.generation.id}")).json()
         assert generation["status"] == "failed"
         assert generation["error"]["code"] == "corrupt_state"
+
+
+@pytest.mark.parametrize(
+    ("error", "retry_after", "should_retry"),
+    [
+        (FingerprintMismatch("Another model."), None, "false"),
+        (StoreFull("No room."), None, "false"),
+        (StoreUnavailable("Away."), "2", None),
+        (CorruptState("Damaged."), None, "false"),
+        (PerennialError("Broken."), None, None),
+    ],
+    ids=lambda value: value.code if isinstance(value, PerennialError) else str(value),
+)
+async def test_a_failed_turn_answers_with_its_own_status(
+    client: httpx.AsyncClient,
+    worker: ScriptedWorker,
+    error: PerennialError,
+    retry_after: str | None,
+    should_retry: str | None,
+):
+    asking = asyncio.create_task(client.post("/v1/generate", json=HELLO | {"stream": False}))
+    turn = await worker.take()
+    await turn.fail({**error.body()["error"], "status": error.status})
+    response = await asking
+    assert (response.status_code, response.json()) == (error.status, error.body())
+    assert response.headers.get("retry-after") == retry_after
+    assert response.headers.get("x-should-retry") == should_retry
+    assert response.headers["x-generation-id"] == turn.begun.generation.id
+
+
+async def test_the_status_of_an_error_unknown_here_is_kept(client: httpx.AsyncClient, worker: ScriptedWorker):
+    error = {"message": "Too warm.", "type": "server_error", "param": None, "code": "too_warm"}
+    asking = asyncio.create_task(client.post("/v1/generate", json=HELLO | {"stream": False}))
+    await (await worker.take()).fail(error | {"status": 503})
+    response = await asking
+    assert (response.status_code, response.json()) == (503, {"error": error})
 
 
 async def test_a_full_queue_refuses_before_anything_else_is_done(client: httpx.AsyncClient, worker: ScriptedWorker):
