@@ -28,8 +28,8 @@ def translate(error: Exception) -> PerennialError:
     text = str(error)
     if isinstance(error, redis.exceptions.OutOfMemoryError) or text.startswith("OOM"):
         return StoreFull()
-    if "No space left on device" in text:
-        return StoreFull("The session store's disk is full; nothing was written.")
+    if text.startswith("MISCONF") or "No space left on device" in text:
+        return StoreFull("The session store can't write to its disk; nothing was written.")
     if isinstance(error, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError):
         return StoreUnavailable("The session store refuses this server's name or password.")
     if isinstance(error, redis.exceptions.BusyLoadingError):
@@ -40,6 +40,13 @@ def translate(error: Exception) -> PerennialError:
             f"The session store refused a command ({word if word.isupper() else type(error).__name__})."
         )
     return StoreUnavailable()
+
+
+def _alone(error: redis.exceptions.ResponseError) -> bool:
+    """Whether it is about one call and the keys it names (or a store that fills up), not about the whole server."""
+    word = str(error).split(" ", 1)[0]
+    plain = type(error) is redis.exceptions.ResponseError and (word == "WRONGTYPE" or not word.isupper())
+    return plain or isinstance(translate(error), StoreFull)
 
 
 @contextmanager
@@ -120,7 +127,11 @@ class Connection:
                 return await cancellable(self._redis.execute_command(*script.in_full()))
 
     async def run_many(self, call: Call, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
-        """One script with several (keys, args), in one round trip, each atomic by itself."""
+        """One script with several (keys, args), in one round trip, each atomic by itself.
+
+        A call that is refused for its own keys, or by a store that is full by now, has its error in its place; what
+        concerns the whole server is raised.
+        """
         scripts = [self._scripts.prepare(call, keys, args) for keys, args in calls]
         if not scripts:
             return []
@@ -129,10 +140,15 @@ class Connection:
             return [await self._settle(s, answer) for s, answer in zip(scripts, answers, strict=True)]
 
     async def _settle(self, script: Prepared, answer: Any) -> Any:
-        if isinstance(answer, redis.exceptions.NoScriptError):
-            return await cancellable(self._redis.execute_command(*script.in_full()))
-        if isinstance(answer, Exception):
-            raise answer
+        try:
+            if isinstance(answer, redis.exceptions.NoScriptError):
+                return await cancellable(self._redis.execute_command(*script.in_full()))
+            if isinstance(answer, Exception):
+                raise answer
+        except redis.exceptions.ResponseError as error:
+            if not _alone(error):
+                raise
+            return translate(error)
         return answer
 
     def dedicated(self) -> Any:

@@ -58,8 +58,8 @@ class SnapshotStore:
     ) -> Outcome:
         """Store the state at a committed turn: OK, or ENDED where the session is no more.
 
-        The first snapshot of a turn stays. fence: the turn's owner's; a newer one refuses nothing. Raises ValueError where a leaf's bytes do not fit its dtype and shape, CorruptState where
-        the turn is unknown.
+        The first snapshot of a turn stays. fence: the turn's owner's; a newer one refuses nothing. Raises ValueError
+        where a leaf's bytes do not fit its dtype and shape, CorruptState where the turn is unknown.
         """
         keys, connection, ttl = self._c.keys, self._c.connection, self._c.options.session_ttl_ms
         lineage = ids.lineage_of(session.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from server.errors import CorruptState
+from server.errors import CorruptState, PerennialError, StoreUnavailable
 from server.store import keys as ids
 from server.store.codec import (
     decode_generation,
@@ -101,12 +101,19 @@ class TurnStore:
 
         Raises CorruptState when the stream has lost the events before these.
         """
-        return (await self.append_many([(generation_id, fence, events)]))[0]
+        [answer] = await self.append_many([(generation_id, fence, events)])
+        if isinstance(answer, PerennialError):
+            raise answer
+        return answer
 
-    async def append_many(self, rows: Sequence[tuple[str, Fence, Sequence[Event]]]) -> list[Outcome]:
-        """`append` for all rows of a tick (generation id, fence, events), in one round trip."""
+    async def append_many(self, rows: Sequence[tuple[str, Fence, Sequence[Event]]]) -> list[Outcome | PerennialError]:
+        """`append` for all rows of a tick (generation id, fence, events), in one round trip.
+
+        A row that can't be written has its error in its place (CorruptState, StoreFull), and names no other; the
+        others are written. Raises StoreUnavailable where that holds for the store as a whole.
+        """
         answers = await self._c.connection.run_many(APPEND, [self._append_call(*row) for row in rows])
-        return [_outcome(row[0], answer) for row, answer in zip(rows, answers, strict=True)]
+        return [_row(row[0], answer) for row, answer in zip(rows, answers, strict=True)]
 
     async def commit(self, begun: Begun, turn: Turn | None, result: Result, final: Event) -> Outcome:
         """End a generation: OK or FENCED. All or nothing: turn, session's head, status, `done` event, TTLs.
@@ -190,6 +197,18 @@ def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -
     if wanted is None and length != 0:
         raise CorruptState(f"the first turn of session {session.id} begins at {length}, not at 0")
     return turns[::-1]
+
+
+def _row(generation_id: str, answer: bytes | PerennialError) -> Outcome | PerennialError:
+    if isinstance(answer, StoreUnavailable):
+        # The store is there and refuses these keys: they hold something else than this server wrote.
+        return CorruptState(f"the event stream of generation {generation_id} can't be written: {answer.message}")
+    if isinstance(answer, PerennialError):
+        return answer
+    try:
+        return _outcome(generation_id, answer)
+    except CorruptState as error:
+        return error
 
 
 def _outcome(generation_id: str, answer: bytes) -> Outcome:

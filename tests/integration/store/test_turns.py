@@ -82,6 +82,28 @@ async def test_a_batch_of_rows_answers_each(store: Store) -> None:
     assert newer.emitted == ()
 
 
+@pytest.mark.parametrize("forgotten", [False, True], ids=["known", "forgotten"])
+async def test_a_row_that_cannot_be_written_spares_the_others(store: Store, forgotten: bool) -> None:
+    begun = [await begin(store, await store.sessions.accept(NEW, request())) for _ in range(4)]
+    hole, wrong = begun[1], begun[2]
+    await store.context.connection.call("SET", store.context.keys.events(wrong.generation.id), "x", "PX", 60_000)
+    if forgotten:
+        await store.context.connection.call("SCRIPT", "FLUSH")
+    rows = [(b.generation.id, b.fence, [token(2 if b is hole else 1)]) for b in begun]
+    answers = await store.turns.append_many(rows)
+    assert [answers[0], answers[3]] == [Outcome.OK, Outcome.OK]
+    for i in (1, 2):
+        answer = answers[i]
+        assert isinstance(answer, CorruptState)
+        assert begun[i].generation.id in answer.message
+        assert not any(b.generation.id in answer.message for b in begun if b is not begun[i])
+    assert "WRONGTYPE" in str(answers[2])
+    for b in (begun[0], begun[3]):
+        assert [e.sequence for e in await store.hub.read(b.generation.id)] == [1]
+    with pytest.raises(CorruptState, match="WRONGTYPE"):
+        await store.turns.append(wrong.generation.id, wrong.fence, [token(1)])
+
+
 async def test_scripts_survive_a_server_that_forgot_them(store: Store) -> None:
     generation = await store.sessions.accept(NEW, request())
     begun = await begin(store, generation)

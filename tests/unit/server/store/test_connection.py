@@ -17,6 +17,7 @@ from server.store.connection import cancellable, translate, translated
         (theirs.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), StoreFull, "full"),
         (theirs.ResponseError("OOM command not allowed. script: 1234"), StoreFull, "full"),
         (theirs.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), StoreFull, "disk"),
+        (theirs.ResponseError("MISCONF Valkey is configured to save RDB snapshots, but hunter2"), StoreFull, "disk"),
         (theirs.ConnectionError("Error 111 connecting to 10.1.2.3:6379"), StoreUnavailable, "can't be reached"),
         (theirs.TimeoutError("Timeout reading from 10.1.2.3:6379"), StoreUnavailable, "can't be reached"),
         (theirs.BusyLoadingError("Redis is loading the dataset in memory"), StoreUnavailable, "loading"),
