@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-from server.errors import InvalidRequest
+from server.errors import InvalidRequest, StoreFull
 from server.store.keys import parse_session
 from server.store.options import Context
 from server.store.records import Page, Session
@@ -24,14 +25,16 @@ class TenantIndex:
         self._c = context
 
     async def touch(self, tenant: str, session_id: str) -> None:
-        """Put a session on top of its tenant's list."""
+        """Put a session on top of its tenant's list. A full store leaves the list as it is."""
         index = self._c.keys.tenant_sessions(tenant)
-        await self._c.connection.pipeline(
-            [
-                ("ZADD", index, repr(self._c.clock()), session_id),
-                ("PEXPIRE", index, self._c.options.session_ttl_ms),
-            ]
-        )
+        # What the list is about is written already, and the next turn tries again.
+        with suppress(StoreFull):
+            await self._c.connection.pipeline(
+                [
+                    ("ZADD", index, repr(self._c.clock()), session_id),
+                    ("PEXPIRE", index, self._c.options.session_ttl_ms),
+                ]
+            )
 
     async def drop(self, tenant: str, session_ids: Sequence[str]) -> None:
         """Take sessions off the list."""

@@ -28,7 +28,9 @@ ENQUEUE = Call("enqueue", ("queue", "queued"), ("gid", "queued_ttl_ms", "maxlen"
 RENEW = Call("renew", ("queue",), ("group", "worker"), more_args=("id",))
 ACK = Call("ack", ("queue",), ("group",), more_keys=("queued",), more_args=("id",))
 COUNTS = Call("counts", ("queue",), ("group",), more_args=("id",))
-CALLS = (ENQUEUE, RENEW, ACK, COUNTS)
+BEAT = Call("beat", ("alive", "workers"), ("worker", "info", "now", "alive_ms", "listed_ms"))
+GROUPED = Call("group", ("queue",), ("group",))
+CALLS = (ENQUEUE, RENEW, ACK, COUNTS, BEAT, GROUPED)
 
 
 class WorkQueue:
@@ -39,12 +41,8 @@ class WorkQueue:
         self._channels = channels
 
     async def prepare(self) -> None:
-        """Make the consumer group, where there is none."""
-        try:
-            await self._c.connection.call("XGROUP", "CREATE", self._c.keys.queue, GROUP, "0", "MKSTREAM")
-        except StoreUnavailable as error:
-            if "BUSYGROUP" not in error.message:
-                raise
+        """Make the consumer group, where there is none. Works in a full store."""
+        await self._c.connection.run(GROUPED, [self._c.keys.queue], [GROUP])
 
     async def depth(self) -> int:
         """Turns that wait for a worker."""
@@ -127,14 +125,12 @@ class WorkQueue:
             )
 
     async def heartbeat(self, worker_id: str, info: Mapping[str, object]) -> None:
-        """Say that this worker lives, for three seconds. info: plain JSON."""
+        """Say that this worker lives, for three seconds; in a full store too. info: plain JSON."""
         keys = self._c.keys
-        await self._c.connection.pipeline(
-            [
-                ("SET", keys.alive(worker_id), orjson.dumps(dict(info)), "PX", ALIVE_MS),
-                ("ZADD", keys.workers, repr(self._c.clock()), worker_id),
-                ("PEXPIRE", keys.workers, 20 * ALIVE_MS),
-            ]
+        await self._c.connection.run(
+            BEAT,
+            [keys.alive(worker_id), keys.workers],
+            [worker_id, orjson.dumps(dict(info)), repr(self._c.clock()), ALIVE_MS, 20 * ALIVE_MS],
         )
 
     async def retire(self, worker_id: str) -> None:

@@ -39,8 +39,13 @@ COMMIT = Call(
         *("turn_id", "turn", "parent", "length", "end", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
     ),
 )
+FINISH = Call(
+    "finish",
+    ("gen", "events", "session", "turns", "snaps", "blocks", "gone"),
+    ("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel", "events_ttl_ms"),
+)
 CHAIN = Call("chain", ("turns",), ("turn_id", "count"), more_args=("stop",))
-CALLS = (BEGIN, APPEND, COMMIT, CHAIN)
+CALLS = (BEGIN, APPEND, COMMIT, FINISH, CHAIN)
 
 _CHAIN_PAGE = 256  # turns read at once
 
@@ -119,14 +124,15 @@ class TurnStore:
         """End a generation: OK or FENCED. All or nothing: turn, session's head, status, `done` event, TTLs.
 
         turn None: nothing is kept (cancelled before its first token, or store=false; a session made for a
-        store=false request goes with it). The status is cancelled where result.finish_reason is "cancelled".
+        store=false request goes with it), and a full store is no obstacle. The status is cancelled where
+        result.finish_reason is "cancelled".
         Raises CorruptState when the stream has lost the events before `final`.
         """
         status = Status.CANCELLED if result.finish_reason == "cancelled" else Status.DONE
         return await self._end(begun, turn, status, result, final)
 
     async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
-        """End a generation with an `error` event and no turn. error: the inside of `PerennialError.body()`."""
+        """End a generation with an `error` event and no turn, also in a full store. error: the inside of `PerennialError.body()`."""
         result = Result("error", {}, {}, begun.session.length, error=error)
         return await self._end(begun, None, Status.FAILED, result, final)
 
@@ -134,23 +140,20 @@ class TurnStore:
         keys, options = self._c.keys, self._c.options
         gid, session = begun.generation.id, begun.session
         lineage = ids.lineage_of(gid)
-        answer = await self._c.connection.run(
-            COMMIT,
-            [
-                *(keys.generation(gid), keys.events(gid), keys.session(session.id), keys.turns(lineage)),
-                *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(session.id)),
-            ],
-            [
-                *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result, final.data)),
-                *(final.sequence, final.type, encode_data(final.data), keys.live(gid)),
-                *(
-                    (turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end)
-                    if turn
-                    else ("", b"", "", 0, "")
-                ),
-                *(options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
-            ],
-        )
+        touched = [
+            *(keys.generation(gid), keys.events(gid), keys.session(session.id), keys.turns(lineage)),
+            *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(session.id)),
+        ]
+        said: list[Value] = [
+            *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result, final.data)),
+            *(final.sequence, final.type, encode_data(final.data), keys.live(gid)),
+        ]
+        if turn is None:
+            answer = await self._c.connection.run(FINISH, touched, [*said, options.events_ttl_ms])
+        else:
+            kept: list[Value] = [turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end]
+            lives = [options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms]
+            answer = await self._c.connection.run(COMMIT, touched, [*said, *kept, *lives])
         if answer == b"MISMATCH":
             raise CorruptState(f"the turn of generation {gid} does not follow the head of session {session.id}")
         outcome = _outcome(gid, answer)

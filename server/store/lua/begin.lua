@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Make a generation its caller's: the session's fence goes up and the generation carries it.
 -- Returns {"OK", fence} or {"ENDED"}: done, cancelled, failed, expired, or no longer the session's.
 -- KEYS: gen session

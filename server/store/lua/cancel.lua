@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Ask for a generation's end. Returns GONE, ENDED (already), ASKED (running: flagged), or OK: it was still queued
 -- and is cancelled here and now, so that no worker will begin it.
 -- KEYS: gen events session

@@ -1,7 +1,7 @@
 #!lua
--- End a generation under the fence: its turn if it has one, the session's head, its status, its last event, TTLs.
+-- End a generation with its turn, under the fence: the turn, the session's head, its status, its last event, TTLs.
 -- Returns OK, FENCED, HOLE (an event before the last is missing) or MISMATCH (the head is not the turn's parent).
--- A repeat whose result is the one stored answers OK.
+-- A repeat whose result is the one stored answers OK. Without a turn: finish.lua.
 -- KEYS: gen events session turns snaps blocks gone
 -- ARGV: gid fence now status result sequence type data channel turn_id turn parent length end session_ttl_ms events_ttl_ms gone_ttl_ms
 local gen, events, session, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -12,7 +12,7 @@ end
 if held[2] ~= "running" then
   return held[3] == ARGV[5] and "OK" or "FENCED"
 end
-local owner = redis.call("HMGET", session, "running", "fence", "head", "stored", "tenant", "stored_bytes", "turns")
+local owner = redis.call("HMGET", session, "running", "fence", "head", "tenant", "stored_bytes", "turns")
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then
   return "FENCED"
 end
@@ -22,30 +22,25 @@ if tonumber(ARGV[6]) ~= last + 1 then
   return "HOLE"
 end
 
+if owner[3] ~= ARGV[12] then
+  return "MISMATCH"
+end
+
 local session_ttl, events_ttl = tonumber(ARGV[15]), tonumber(ARGV[16])
-if ARGV[10] ~= "" then
-  if owner[3] ~= ARGV[12] then
-    return "MISMATCH"
+redis.call("HSET", turns, ARGV[10], ARGV[11])
+redis.call(
+  "HSET", session, "head", ARGV[10], "length", ARGV[13], "end", ARGV[14], "updated", ARGV[3], "running", "",
+  "stored_bytes", string.format("%.0f", owner[5] + #ARGV[11]), "turns", string.format("%.0f", owner[6] + 1)
+)
+redis.call("PEXPIRE", session, session_ttl)
+-- These live a little longer than they must, so that most commits need not touch them.
+for _, key in ipairs({ turns, KEYS[5], KEYS[6] }) do
+  if redis.call("PTTL", key) < session_ttl then
+    redis.call("PEXPIRE", key, math.ceil(session_ttl * 1.02))
   end
-  redis.call("HSET", turns, ARGV[10], ARGV[11])
-  redis.call(
-    "HSET", session, "head", ARGV[10], "length", ARGV[13], "end", ARGV[14], "updated", ARGV[3], "running", "",
-    "stored_bytes", string.format("%.0f", owner[6] + #ARGV[11]), "turns", string.format("%.0f", owner[7] + 1)
-  )
-  redis.call("PEXPIRE", session, session_ttl)
-  -- These live a little longer than they must, so that most commits need not touch them.
-  for _, key in ipairs({ turns, KEYS[5], KEYS[6] }) do
-    if redis.call("PTTL", key) < session_ttl then
-      redis.call("PEXPIRE", key, math.ceil(session_ttl * 1.02))
-    end
-  end
-  if redis.call("PTTL", KEYS[7]) < session_ttl then
-    redis.call("SET", KEYS[7], owner[5], "PX", ARGV[17])
-  end
-elseif owner[4] == "0" then
-  redis.call("DEL", session, turns, KEYS[5], KEYS[6], KEYS[7])
-else
-  redis.call("HSET", session, "updated", ARGV[3], "running", "")
+end
+if redis.call("PTTL", KEYS[7]) < session_ttl then
+  redis.call("SET", KEYS[7], owner[4], "PX", ARGV[17])
 end
 
 redis.call("HSET", gen, "status", ARGV[4], "result", ARGV[5], "updated", ARGV[3], "request", "")

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Reset the idle time of deliveries that are still this worker's. Returns the ids of those that are not.
 -- XCLAIM alone would take back what another worker has taken over.
 -- KEYS: queue
