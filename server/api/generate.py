@@ -17,7 +17,7 @@ from server.api.backend import Backend
 from server.api.body import ClientGoneError, read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.middleware import Facts
-from server.api.prompts import check_bounds, turn_request
+from server.api.prompts import check_bounds, check_length, turn_request
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest
 from server.api.sse import EventStream
@@ -40,7 +40,10 @@ router = APIRouter()
 )
 async def generate(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """Run one turn: as events while it runs, or (`stream: false`) as one answer at its end."""
-    body = parse(GenerateRequest, await read_json(request, backend.settings.max_body_bytes))
+    given = await read_json(request, backend.settings.max_body_bytes)
+    if isinstance(given, dict):
+        check_length(given.get("input_ids"), "input_ids", backend.settings)
+    body = parse(GenerateRequest, given)
     departure = asyncio.create_task(_left(request))
     try:
         generation = await _take_in(body, tenant, backend, facts, departure)

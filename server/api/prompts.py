@@ -9,6 +9,7 @@ It does not know the store, nor what the worker does with the tokens.
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from model.chat import ChatError
@@ -33,12 +34,7 @@ async def turn_request(
     param = "messages" if body.messages is not None else "prompt" if body.prompt is not None else "input_ids"
     if not ids:
         raise InvalidRequest(f"{param} has no tokens: there is nothing to read.", param=param)
-    if len(ids) > settings.max_prompt_tokens:
-        raise TooLarge(
-            f"{param} has {len(ids)} tokens; this server reads at most {settings.max_prompt_tokens} in one request. "
-            "Send it in several turns.",
-            param=param,
-        )
+    check_length(ids, param, settings)
     return TurnRequest(
         input_ids=tuple(ids),
         max_tokens=body.max_tokens or settings.max_tokens_default,
@@ -54,6 +50,7 @@ async def turn_request(
             "seed": secrets.randbits(SEED_BITS) if body.seed is None else body.seed,
         },
         stop=tuple(body.stop),
+        stop_token_ids=tuple(body.stop_token_ids),
         ignore_eos=body.ignore_eos,
         raw=body.messages is None,
         store=body.store,
@@ -69,12 +66,7 @@ def check_bounds(body: GenerateRequest, tokenizer: Tokenizer, settings: Settings
         raise InvalidRequest(f"max_tokens: should be at most {settings.max_tokens_limit}.", param="max_tokens")
     if body.wait_s > settings.max_wait_s:
         raise InvalidRequest(f"wait_s: should be at most {settings.max_wait_s:g}.", param="wait_s")
-    for index, token in enumerate(body.input_ids or ()):
-        if not tokenizer.is_valid(token):
-            raise InvalidRequest(
-                f"input_ids[{index}] is not a token of this model (0 to {tokenizer.vocab_size - 1}).",
-                param=f"input_ids[{index}]",
-            )
+    check_ids(body.stop_token_ids, "stop_token_ids", tokenizer)
     for key in body.logit_bias:
         if not tokenizer.is_valid(int(key)):
             raise InvalidRequest(
@@ -82,11 +74,37 @@ def check_bounds(body: GenerateRequest, tokenizer: Tokenizer, settings: Settings
             )
 
 
+def check_length(ids: object, param: str, settings: Settings) -> None:
+    """Whether a list of ids, checked or not, has a length that is read here. Raises TooLarge.
+
+    Anything but a list passes: it is the schema's to refuse. Called before the schema looks at each id, which for a
+    body full of them would hold up every other request.
+    """
+    if isinstance(ids, list) and len(ids) > settings.max_prompt_tokens:
+        raise TooLarge(
+            f"{param} has {len(ids)} tokens; this server reads at most {settings.max_prompt_tokens} in one request. "
+            "Send it in several turns.",
+            param=param,
+        )
+
+
+def check_ids(ids: Sequence[int], param: str, tokenizer: Tokenizer) -> None:
+    """Whether all ids are the model's. Slow for many; safe in any thread. Raises InvalidRequest naming the first."""
+    strange = {token for token in set(ids) if not tokenizer.is_valid(token)}
+    if strange:
+        index = next(index for index, token in enumerate(ids) if token in strange)
+        raise InvalidRequest(
+            f"{param}[{index}] is not a token of this model (0 to {tokenizer.vocab_size - 1}).",
+            param=f"{param}[{index}]",
+        )
+
+
 def input_tokens(body: GenerateRequest, session: Session | None, tokenizer: Tokenizer) -> list[int]:
     """The new tokens. Slow for a long text; safe in any thread. Raises InvalidRequest."""
     begun = session is not None and session.head is not None
     if body.input_ids is not None:
-        return list(body.input_ids)
+        check_ids(body.input_ids, "input_ids", tokenizer)
+        return body.input_ids
     if body.messages is not None:
         return message_tokens(body.messages, tokenizer, after=session.end if begun and session else None)
     assert body.prompt is not None

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Request
 
 from server.api.body import read_json
 from server.api.deps import BackendDep, TenantDep
-from server.api.prompts import message_tokens, prompt_tokens
+from server.api.prompts import check_ids, check_length, message_tokens, prompt_tokens
 from server.api.schemas.common import parse
 from server.api.schemas.text import DetokenizeRequest, TokenizeRequest
-from server.errors import InvalidRequest
 
 router = APIRouter()
 
@@ -34,9 +33,13 @@ async def tokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> 
 async def detokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
     """The text of tokens; special tokens are not shown, bytes that are no character become U+FFFD."""
     del tenant
-    body = parse(DetokenizeRequest, await read_json(request, backend.settings.max_body_bytes))
-    for index, token in enumerate(body.tokens):
-        if not backend.tokenizer.is_valid(token):
-            raise InvalidRequest(f"tokens[{index}] is not a token of this model.", param=f"tokens[{index}]")
-    text = await asyncio.get_running_loop().run_in_executor(backend.tokenising, backend.tokenizer.decode, body.tokens)
-    return {"text": text}
+    given = await read_json(request, backend.settings.max_body_bytes)
+    if isinstance(given, dict):
+        check_length(given.get("tokens"), "tokens", backend.settings)
+    body = parse(DetokenizeRequest, given)
+
+    def run() -> str:
+        check_ids(body.tokens, "tokens", backend.tokenizer)
+        return backend.tokenizer.decode(body.tokens)
+
+    return {"text": await asyncio.get_running_loop().run_in_executor(backend.tokenising, run)}

@@ -36,7 +36,9 @@ class GenerateRequest(Body):
     session_id: str | None = Field(None, min_length=1, max_length=128)
     prompt: str | None = Field(None, min_length=1)
     messages: list[Message] | None = Field(None, min_length=1)
-    input_ids: list[TokenId] | None = Field(None, min_length=1)
+    input_ids: list[TokenId] | None = Field(
+        None, min_length=1, description="Tokens of the served model, read as they are; at most max_prompt_tokens."
+    )
 
     max_tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0, le=2)
@@ -48,11 +50,18 @@ class GenerateRequest(Body):
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from a token generated before.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted for each time it was generated.")
-    logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(default_factory=dict, max_length=1024)
+    logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(
+        default_factory=dict, max_length=1024, description="What is added to the logits of these token ids."
+    )
     seed: int | None = Field(None, ge=-(2**63), le=2**64 - 1, description="Drawn, and reported, when absent.")
     stop: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256)]], BeforeValidator(_as_list), Field(max_length=16)
     ] = Field(default_factory=list)
+    stop_token_ids: list[TokenId] = Field(
+        default_factory=list,
+        max_length=16,
+        description="The generation ends when one of these is sampled; the token is not shown.",
+    )
     ignore_eos: bool = False
     logprobs: int | None = Field(None, ge=0, le=20, description="How many of the likeliest tokens to report each time.")
 

@@ -23,4 +23,4 @@ class TokenizeRequest(Body):
 class DetokenizeRequest(Body):
     """The ids to turn back into text."""
 
-    tokens: list[TokenId]
+    tokens: list[TokenId] = Field(description="Tokens of the served model; at most max_prompt_tokens.")

@@ -55,10 +55,16 @@ BAD_FIELDS: list[tuple[dict[str, Any], str | None]] = [
     ({"stop": ""}, "stop[0]"),
     ({"stop": ["a"] * 17}, "stop"),
     ({"stop": [1]}, "stop[0]"),
+    ({"stop_token_ids": 5}, "stop_token_ids"),
+    ({"stop_token_ids": [5] * 17}, "stop_token_ids"),
+    ({"stop_token_ids": [5, -1]}, "stop_token_ids[1]"),
+    ({"stop_token_ids": [5, True]}, "stop_token_ids[1]"),
+    ({"stop_token_ids": [5, 258]}, "stop_token_ids[1]"),
     ({"logprobs": 21}, "logprobs"),
     ({"logprobs": True}, "logprobs"),
     ({"logit_bias": {"x": 1}}, "logit_bias.x"),
     ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+    ({"logit_bias": {"257": 1, "258": 1}}, "logit_bias"),
     ({"logit_bias": {"999999": 1}}, "logit_bias"),
     ({"logit_bias": [1]}, "logit_bias"),
     ({"stream": "yes"}, "stream"),
@@ -182,6 +188,21 @@ async def test_an_endless_chunked_body_is_refused_when_it_passes_the_limit(clien
 async def test_a_prompt_of_too_many_tokens_is_refused_with_its_count(client: httpx.AsyncClient, worker: ScriptedWorker):
     response = await client.post("/v1/generate", json={"prompt": "x" * 20_001})
     assert "20001" in check(response, 413, "prompt")
+
+
+@pytest.mark.parametrize(("path", "param"), [("generate", "input_ids"), ("detokenize", "tokens")])
+async def test_too_many_ids_are_refused_before_any_of_them_is_looked_at(
+    client: httpx.AsyncClient, worker: ScriptedWorker, path: str, param: str
+):
+    most = {param: [5] * 20_000 + [-1]}  # the last is no token, which is what would be named if it were looked at
+    assert "20001" in check(await client.post(f"/v1/{path}", json=most), 413, param)
+    most[param][-2:] = [-1]
+    check(await client.post(f"/v1/{path}", json=most), 400, f"{param}[19999]")
+
+
+async def test_an_id_outside_the_vocabulary_is_named_by_its_first_place(client: httpx.AsyncClient):
+    response = await client.post("/v1/detokenize", json={"tokens": [5, 258, 5, 258, 300]})
+    assert "257" in check(response, 400, "tokens[1]")
 
 
 @pytest.mark.parametrize(

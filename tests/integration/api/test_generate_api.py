@@ -71,6 +71,7 @@ async def test_the_worker_gets_what_was_asked_for(client: httpx.AsyncClient, wor
         "logit_bias": {"65": 1.5},
         "seed": 11,
         "stop": "\n",
+        "stop_token_ids": [10, 257],
         "ignore_eos": True,
         "logprobs": 2,
         "store": False,
@@ -86,6 +87,7 @@ async def test_the_worker_gets_what_was_asked_for(client: httpx.AsyncClient, wor
     await answering
     assert request.input_ids == (72, 105)
     assert (request.max_tokens, request.stop, request.ignore_eos, request.logprobs) == (5, ("\n",), True, 2)
+    assert request.stop_token_ids == (10, 257)
     assert (request.store, request.raw, request.on_disconnect) == (False, True, "continue")
     bias = {int(token): value for token, value in request.sampling["logit_bias"].items()}
     assert bias == {65: 1.5}

@@ -61,6 +61,7 @@ def test_one_end_of_each_range_is_in_and_the_next_number_out():
         ("logprobs", 20, 21),
         ("max_tokens", 1, 0),
         ("stop", ["a"] * 16, ["a"] * 17),
+        ("stop_token_ids", [0] * 16, [0] * 17),
     ]:
         assert getattr(parse(GenerateRequest, {"prompt": "x", name: good}), name) == good
         assert refused({"prompt": "x", name: bad}).param == name
