@@ -30,7 +30,8 @@ ACK = Call("ack", ("queue",), ("group",), more_keys=("queued",), more_args=("id"
 COUNTS = Call("counts", ("queue",), ("group",), more_args=("id",))
 BEAT = Call("beat", ("alive", "workers"), ("worker", "info", "now", "alive_ms", "listed_ms"))
 GROUPED = Call("group", ("queue",), ("group",))
-CALLS = (ENQUEUE, RENEW, ACK, COUNTS, BEAT, GROUPED)
+UNQUEUE = Call("unqueue", ("queue", "queued"), ("group",))
+CALLS = (ENQUEUE, RENEW, ACK, COUNTS, BEAT, GROUPED, UNQUEUE)
 
 
 class WorkQueue:
@@ -72,6 +73,11 @@ class WorkQueue:
             [self._c.keys.queue, self._c.keys.queued(generation_id)],
             [generation_id, self._c.options.events_ttl_ms, _MAXLEN],
         )
+
+    async def withdraw(self, generation_id: str) -> None:
+        """Take a generation that has ended out of the queue, if it is there."""
+        keys = self._c.keys
+        await self._c.connection.run(UNQUEUE, [keys.queue, keys.queued(generation_id)], [GROUP])
 
     async def claim(self, worker_id: str, count: int, block_ms: int) -> list[Delivery]:
         """Up to `count` new deliveries; waits up to `block_ms` ms for the first (0: not at all)."""

@@ -204,14 +204,14 @@ class SessionStore:
         return decode_generation(generation_id, fields, stream_event(generation_id, last[0]).data if last else None)
 
     async def cancel(self, tenant: str, generation_id: str) -> Generation:
-        """Ask for its end: a queued one is ended right there, a running one is flagged and its worker woken."""
+        """Ask for its end: a queued one is ended and leaves the queue, a running one flagged and its worker woken."""
         generation = await self.get_generation(tenant, generation_id)
         keys = self._c.keys
         length = await self._c.connection.call("HGET", keys.session(generation.session), "length")
         position = int(length or 0)
         result = Result("cancelled", {}, {}, position)
         said = {"finish_reason": "cancelled", "usage": {}, "timing": {}, "position": position}
-        await self._c.connection.run(
+        word = await self._c.connection.run(
             CANCEL,
             [keys.generation(generation_id), keys.events(generation_id), keys.session(generation.session)],
             [
@@ -220,7 +220,12 @@ class SessionStore:
                 *(keys.live(generation_id), self._c.options.events_ttl_ms),
             ],
         )
-        await self._c.connection.call("PUBLISH", keys.control, generation_id)
+        if word == b"ASKED":
+            await self._c.connection.call("PUBLISH", keys.control, generation_id)
+        else:
+            # It waits for nobody, so it must not count as waiting. Again where it had ended: the first try may have
+            # come only half-way, as queue and session can't be written by one script.
+            await self._queue.withdraw(generation_id)
         return await self.get_generation(tenant, generation_id)
 
 

@@ -132,7 +132,10 @@ class TurnStore:
         return await self._end(begun, turn, status, result, final)
 
     async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
-        """End a generation with an `error` event and no turn, also in a full store. error: the inside of `PerennialError.body()`."""
+        """End a generation with an `error` event and no turn; in a full store too.
+
+        error: the inside of `PerennialError.body()`.
+        """
         result = Result("error", {}, {}, begun.session.length, error=error)
         return await self._end(begun, None, Status.FAILED, result, final)
 

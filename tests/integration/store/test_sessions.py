@@ -16,6 +16,7 @@ from server.errors import (
     SessionBusy,
     SessionGone,
     SessionNotFound,
+    StoreUnavailable,
     TurnMismatch,
 )
 from server.store import keys as ids
@@ -209,6 +210,60 @@ async def test_cancelling_a_queued_turn_ends_it_there(store: Store) -> None:
     assert (event.type, event.data["finish_reason"]) == ("done", "cancelled")
     assert await store.turns.begin(generation.id, "n") is None
     assert await store.sessions.cancel("tenant", generation.id) == cancelled
+
+
+async def test_a_cancelled_turn_leaves_the_queue(store: Store, open_another: OpenAnother) -> None:
+    narrow = await open_another(max_queue=2)
+    for _ in range(3):
+        waiting = [await narrow.sessions.accept(NEW, request()) for _ in range(2)]
+        with pytest.raises(QueueFull):
+            await narrow.sessions.accept(NEW, request())
+        for generation in waiting:
+            for _ in range(2):
+                assert (await narrow.sessions.cancel("tenant", generation.id)).status is Status.CANCELLED
+        assert await narrow.queue.depth() == 0
+    assert await narrow.queue.claim("w", 8, 0) == []
+    keys = store.context.keys
+    assert await store.context.connection.call("EXISTS", keys.queued(waiting[0].id)) == 0
+    assert await store.context.connection.call("XLEN", keys.queue) == 0
+
+
+async def test_a_cancel_that_came_half_way_is_finished_by_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = await store.sessions.accept(NEW, request())
+
+    async def away(_: str) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(store.queue, "withdraw", away)
+    with pytest.raises(StoreUnavailable):
+        await store.sessions.cancel("tenant", generation.id)
+    assert await store.queue.depth() == 1
+    monkeypatch.undo()
+    assert (await store.sessions.cancel("tenant", generation.id)).status is Status.CANCELLED
+    assert await store.queue.depth() == 0
+
+
+async def test_a_turn_cancelled_in_a_workers_hands_before_it_began_is_none(store: Store) -> None:
+    generation = await store.sessions.accept(NEW, request())
+    held = await store.queue.claim("w", 1, 0)
+    await store.sessions.cancel("tenant", generation.id)
+    waiting = await store.sessions.accept(NEW, request())
+    assert await store.queue.depth() == 1
+    assert await store.turns.begin(generation.id, "nonce") is None
+    assert await store.queue.takeover("heir", 0) == []
+    await store.queue.ack(held)
+    assert [d.generation for d in await store.queue.claim("w", 8, 0)] == [waiting.id]
+
+
+async def test_cancelling_a_running_turn_leaves_its_delivery(store: Store) -> None:
+    generation = await store.sessions.accept(NEW, request())
+    held = await store.queue.claim("w", 1, 0)
+    await begin(store, generation)
+    await store.sessions.cancel("tenant", generation.id)
+    assert await store.queue.renew("w", held) == []
+    assert [d.generation for d in await store.queue.takeover("heir", 0)] == [generation.id]
 
 
 async def test_cancelling_a_running_turn_flags_it_and_wakes_its_worker(store: Store) -> None:
