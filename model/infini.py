@@ -126,6 +126,9 @@ def attend(
     singly: read for one token at a time, so that the bits do not depend on how the text was cut in chunks.
     Returns the combined attention, (B, T, H, D) in local's dtype; with gate None, `local` itself.
     """
+    if gate is None and q.shape[1] == 1:
+        _write_one(memory, k, v, rule, position, lengths)
+        return local
     out = local if gate is None else local.clone()
     for b, (p, n) in enumerate(zip(position, lengths, strict=True)):
         t = 0
@@ -142,11 +145,30 @@ def attend(
     return out
 
 
+def _write_one(memory: Memory, k: Tensor, v: Tensor, rule: Rule, position: list[int], lengths: list[int]) -> None:
+    """`_write` of one token in every row that has one, all rows at once: this is in every decode step."""
+    rows = torch.tensor([b for b, n in enumerate(lengths) if n])
+    if len(rows) == 0:
+        return
+    place = torch.tensor([p % memory.segment for p, n in zip(position, lengths, strict=True) if n])
+    memory.seg_k[rows, :, place] = k[rows, 0]
+    memory.seg_v[rows, :, place] = v[rows, 0]
+    memory.seg_mask[rows, place] = 1 - memory.frozen[rows]
+    for b in rows[place == memory.segment - 1].tolist():
+        _end_segment(memory, b, rule)
+
+
 def _write(memory: Memory, b: int, k: Tensor, v: Tensor, start: int, rule: Rule) -> None:
     """Put k and v (t, G, D) in row b's segment from place `start`; a segment that is full is written to the memory."""
     end = start + k.shape[0]
     memory.seg_k[b, :, start:end] = k.transpose(0, 1)
     memory.seg_v[b, :, start:end] = v.transpose(0, 1)
     memory.seg_mask[b, start:end] = 1 - memory.frozen[b]
-    if end == memory.segment and not memory.frozen[b]:
+    if end == memory.segment:
+        _end_segment(memory, b, rule)
+
+
+def _end_segment(memory: Memory, b: int, rule: Rule) -> None:
+    """Row b's segment is full: write it to the memory, unless that is frozen."""
+    if not memory.frozen[b]:
         update(memory.M[b], memory.z[b], memory.seg_k[b], memory.seg_v[b], memory.seg_mask[b], rule)

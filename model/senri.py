@@ -17,7 +17,7 @@ position min(p, W), so that no distance ever exceeds W.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from model import infini
 from model.infini import Rule
-from model.kernels import Linear, Ops, WindowSpec, rope_frequencies
+from model.kernels import Block, Ops, Rope, Stack, Window, WindowSpec, rope_frequencies
 from model.state import LeafSpec, State, StateSpec
 from model.weights import Weight, WeightsError
 
@@ -153,17 +153,20 @@ class Tensors(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
-    """One layer's weights, prepared by the kernels."""
+class Plain:
+    """Consecutive layers without a memory, run by the backend as one."""
 
-    input_norm: Tensor  # (E,)
-    qkv: Linear  # E → (H + 2G)·D
-    out: Linear  # H·D → E
-    post_norm: Tensor  # (E,)
-    gate_up: Linear  # E → 2F
-    down: Linear  # F → E
-    memory: bool
-    gate: Tensor | None  # (H,) read gate's logits; None where every head's is closed
+    layers: range
+    stack: Stack
+
+
+@dataclass(frozen=True, slots=True)
+class Remembering:
+    """One memory layer. gate: (H,) read gate's logits; None where every head's is closed."""
+
+    layer: int
+    block: Block
+    gate: Tensor | None
 
 
 class Senri:
@@ -188,9 +191,27 @@ class Senri:
         head = embedding if config.tie_word_embeddings else tensors.expect("lm_head.weight", (config.vocab_size, E))
         self._head = ops.linear([head])
         self._norm = _vector(tensors.expect("model.norm.weight", (E,)))
-        self._layers = [self._load_layer(i, tensors) for i in range(config.num_hidden_layers)]
+        self._parts = list(self._load(tensors))
 
-    def _load_layer(self, i: int, tensors: Tensors) -> Layer:
+    def _load(self, tensors: Tensors) -> Iterator[Plain | Remembering]:
+        """The layers, those without a memory joined."""
+        c, first = self.config, 0
+        for memory in (*c.memory_layers, c.num_hidden_layers):
+            if first < memory:
+                layers = range(first, memory)
+                yield Plain(layers, self.ops.stack([self._load_block(i, tensors) for i in layers], c.rms_norm_eps))
+            if memory < c.num_hidden_layers:
+                yield Remembering(memory, self._load_block(memory, tensors), self._load_gate(memory, tensors))
+            first = memory + 1
+
+    def _load_gate(self, i: int, tensors: Tensors) -> Tensor | None:
+        name = f"model.layers.{i}.self_attn.gate"
+        if name not in tensors.names():
+            return None
+        gate = _vector(tensors.expect(name, (self.config.num_attention_heads,)))
+        return None if bool((gate == CLOSED).all()) else gate
+
+    def _load_block(self, i: int, tensors: Tensors) -> Block:
         c = self.config
         E, F = c.hidden_size, c.intermediate_size
         query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
@@ -198,25 +219,18 @@ class Senri:
         def weight(name: str, *shape: int) -> Weight:
             return tensors.expect(f"model.layers.{i}.{name}.weight", shape)
 
-        gate = None
-        gate_name = f"model.layers.{i}.self_attn.gate"
-        if i in c.memory_layers and gate_name in tensors.names():
-            gate = _vector(tensors.expect(gate_name, (c.num_attention_heads,)))
-            gate = None if bool((gate == CLOSED).all()) else gate
         qkv = [
             weight("self_attn.q_proj", query, E),
             weight("self_attn.k_proj", kv, E),
             weight("self_attn.v_proj", kv, E),
         ]
-        return Layer(
+        return Block(
             input_norm=_vector(weight("input_layernorm", E)),
             qkv=self.ops.linear(qkv),
             out=self.ops.linear([weight("self_attn.o_proj", E, query)]),
             post_norm=_vector(weight("post_attention_layernorm", E)),
             gate_up=self.ops.linear([weight("mlp.gate_proj", F, E), weight("mlp.up_proj", F, E)]),
             down=self.ops.linear([weight("mlp.down_proj", E, F)]),
-            memory=i in c.memory_layers,
-            gate=gate,
         )
 
     @torch.inference_mode()
@@ -228,31 +242,33 @@ class Senri:
             return torch.zeros(B, c.vocab_size), state
         rope = ops.rope(self._window, state["position"], lengths, T)
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
-        x = ops.add_norm(h, None, self._layers[0].input_norm, c.rms_norm_eps)
-        for i, layer in enumerate(self._layers):
-            qkv = layer.qkv(x)  # (B·T, (H+2G)·D)
-            a = ops.window_attention(
-                qkv,
-                rope,
-                ring_k=state[f"k.{i}"],
-                ring_v=state[f"v.{i}"],
-                sink_k=state[f"sink_k.{i}"],
-                sink_v=state[f"sink_v.{i}"],
-            )  # (B·T, H·D)
-            if layer.memory:
-                a = self._remember(i, layer, qkv, a, state, lengths)
-            x = ops.add_norm(h, layer.out(a), layer.post_norm, c.rms_norm_eps)
-            x = ops.swiglu(layer.gate_up(x))
-            after = self._layers[i + 1].input_norm if i + 1 < len(self._layers) else self._norm
-            x = ops.add_norm(h, layer.down(x), after, c.rms_norm_eps)
+        delta = None  # what the last layer has still to add to h
+        for part in self._parts:
+            if isinstance(part, Plain):
+                delta = part.stack(h, delta, rope, [_window(state, i) for i in part.layers])
+            else:
+                delta = self._advance_remembering(part, h, delta, rope, state)
+        x = ops.add_norm(h, delta, self._norm, c.rms_norm_eps)
         last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last] if T > 1 else x).float()
         state["position"].add_(lengths)
         state["pending"].masked_fill_(lengths > 0, 0)
         return logits, state
 
-    def _remember(self, i: int, layer: Layer, qkv: Tensor, local: Tensor, state: State, lengths: Tensor) -> Tensor:
-        """Layer i's memory: qkv (B·T, (H+2G)·D), local (B·T, H·D) → combined (B·T, H·D)."""
+    def _advance_remembering(
+        self, part: Remembering, h: Tensor, delta: Tensor | None, rope: Rope, state: State
+    ) -> Tensor:
+        """A layer with a memory: h (B·T, E) in place; returns what is still to be added to it."""
+        ops, block, eps = self.ops, part.block, self.config.rms_norm_eps
+        qkv = block.qkv(ops.add_norm(h, delta, block.input_norm, eps))  # (B·T, (H+2G)·D)
+        local = ops.window_attention(qkv, rope, **_window(state, part.layer)._asdict())  # (B·T, H·D)
+        a = self._remember(part, qkv, local, state, rope.lengths)
+        x = ops.add_norm(h, block.out(a), block.post_norm, eps)
+        return block.down(ops.swiglu(block.gate_up(x)))
+
+    def _remember(self, part: Remembering, qkv: Tensor, local: Tensor, state: State, lengths: Tensor) -> Tensor:
+        """qkv (B·T, (H+2G)·D), local (B·T, H·D) → combined (B·T, H·D); the memory is read and written."""
+        i = part.layer
         c = self.config
         H, G, D, B = c.num_attention_heads, c.num_key_value_heads, c.head_dim, state.rows
         heads = qkv.view(B, -1, H + 2 * G, D)
@@ -272,13 +288,17 @@ class Senri:
             k,
             v,
             local.view(B, -1, H, D),
-            layer.gate,
+            part.gate,
             c.memory_rule,
             where,
             lengths.tolist(),
             singly=self.ops.batch_invariant,
         )
         return out.view(-1, H * D)
+
+
+def _window(state: State, i: int) -> Window:
+    return Window(state[f"k.{i}"], state[f"v.{i}"], state[f"sink_k.{i}"], state[f"sink_v.{i}"])
 
 
 def _vector(weight: Weight) -> Tensor:

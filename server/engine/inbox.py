@@ -32,10 +32,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The held row of that request becomes warm under `key`."""
+    """The held row of that request becomes warm under `key`; `pending`: what it has still to read, if not its own."""
 
     id: str
     key: str
+    pending: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,12 @@ class Engine:
         """End a request within one tick, waiting or running. One that is over is left as it is."""
         self._inbox.put(Cancel(request_id))
 
-    def keep(self, request_id: str, key: str) -> None:
-        """The turn of a finished request was committed: its row becomes warm under `key`."""
-        self._inbox.put(Keep(request_id, key))
+    def keep(self, request_id: str, key: str, pending: int | None = None) -> None:
+        """The turn of a finished request was committed: its row becomes warm under `key`.
+
+        pending: the turn's last token as it was committed, where that is not the last one generated.
+        """
+        self._inbox.put(Keep(request_id, key, pending))
 
     def drop(self, request_id: str) -> None:
         """Discard the row of a finished request."""

@@ -83,7 +83,9 @@ class Ticker:
                     self._receive(request, at)
                 case Cancel(request_id):
                     self._end([job for job in self._live() if job.id == request_id], Finish.cancelled)
-                case Keep(request_id, key) if self._is_held(request_id):
+                case Keep(request_id, key, pending) if self._is_held(request_id):
+                    if pending is not None:
+                        self._slots.view(request_id)["pending"].fill_(1 + pending)
                     self._slots.keep(request_id, key)
                     self._inbox.over(request_id)
                 case Drop(request_id) if self._is_held(request_id):

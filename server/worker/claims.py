@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from server.errors import StoreUnavailable
+from server.errors import StoreFull, StoreUnavailable
 from server.logs import get_logger
 from server.store.queue import WorkQueue
 from server.store.records import Delivery
@@ -49,8 +49,13 @@ class Claims:
         """Take no more. What arrives all the same is left unacknowledged."""
         self._closed = True
 
-    async def claim(self) -> None:
-        """Take new deliveries while there is room, until cancelled or closed."""
+    async def run(self, taken_over: Callable[[], None]) -> None:
+        """Take deliveries while there is room, until cancelled or closed: first what a dead worker left, then new ones.
+
+        `taken_over` is called for each of the former.
+        """
+        loop = asyncio.get_running_loop()
+        look = 0.0
         while not self._closed:
             free = self._limit - len(self._held)
             if free <= 0:
@@ -58,29 +63,18 @@ class Claims:
                 await self._room.wait()
                 continue
             try:
-                found = await self._queue.claim(self._worker_id, free, int(self._poll_s * 1000))
-            except StoreUnavailable as error:
+                if loop.time() >= look:
+                    look = loop.time() + self._poll_s
+                    found = await self._queue.takeover(self._worker_id, int(self._takeover_s * 1000), free)
+                    fresh = [d for d in found if d.generation not in self._held]
+                    for _ in fresh:
+                        taken_over()
+                    self._accept(fresh)
+                    continue
+                self._accept(await self._queue.claim(self._worker_id, free, int(self._poll_s * 1000)))
+            except (StoreUnavailable, StoreFull) as error:
                 log.warning("claim failed", error=error.message)
                 await asyncio.sleep(self._poll_s)
-                continue
-            self._accept(found)
-
-    async def take_over(self, taken: Callable[[], None]) -> None:
-        """Take deliveries whose worker has died, until cancelled; `taken` is called for each."""
-        while True:
-            await asyncio.sleep(self._poll_s)
-            free = self._limit - len(self._held)
-            if self._closed or free <= 0:
-                continue
-            try:
-                found = await self._queue.takeover(self._worker_id, int(self._takeover_s * 1000), free)
-            except StoreUnavailable as error:
-                log.warning("takeover failed", error=error.message)
-                continue
-            fresh = [d for d in found if d.generation not in self._held]
-            for _ in fresh:
-                taken()
-            self._accept(fresh)
 
     def _accept(self, found: list[Delivery]) -> None:
         if self._closed:
@@ -101,5 +95,5 @@ class Claims:
         if delivery is not None:
             try:
                 await self._queue.ack([delivery])
-            except StoreUnavailable:  # it will be delivered again, and then found ended
+            except (StoreUnavailable, StoreFull):  # it will be delivered again, and then found ended
                 log.warning("acknowledgement lost", generation=generation_id)

@@ -42,7 +42,7 @@ class RunningTurn:
         self.restored: Restored | None = None
         self._tokenizer = tokenizer
         self._clock = clock
-        self._sequence = len(begun.emitted)
+        self._sequence = self._appended = len(begun.emitted)
         self._watch = TextWatch(tokenizer.decoder(), begun.request.stop)
         self._unshown: list[int] = []  # sampled, their text held back
         self._log: list[int] = []  # sampled since the last event
@@ -203,9 +203,14 @@ class RunningTurn:
         result = Result(reason, usage, timing, position, turn.id if turn else None)
         return Ending(turn, result, self._event("done", done), warm=turn is not None and not cut)
 
+    def appended(self) -> None:
+        """The store has every event made so far."""
+        self._appended = self._sequence
+
     def error(self, body: dict[str, Any]) -> Event:
-        """The `error` event that ends the stream. body: the inside of an error in OpenAI's shape, with `status`."""
-        return self._event("error", {"error": body})
+        """The `error` event that ends the stream, after what the store has of it. body: the inside of an error in
+        OpenAI's shape, with `status`."""
+        return Event(self._appended + 1, "error", {"error": body})
 
     def _end(self, finished: Finished, cut: bool) -> End:
         if self.begun.request.raw:

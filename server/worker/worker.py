@@ -12,24 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
-from model.state import State, StateSpec
+from model.sampling import SamplingParams
+from model.state import StateSpec
 from model.tokenizer import Tokenizer
 from server.engine.loop import Engine
-from server.engine.request import Admitted, Cold, EngineStoppedError, Evicted, Finish, Finished, Output, Token
+from server.engine.request import (
+    Admitted,
+    Cold,
+    EngineStoppedError,
+    Evicted,
+    Finish,
+    Finished,
+    Output,
+    Request,
+    Token,
+)
 from server.errors import PerennialError, StoreUnavailable
 from server.logs import get_logger
 from server.store.keys import new_nonce
-from server.store.records import Delivery, Event, Fence, Outcome, Session
+from server.store.records import Begun, Delivery, Event, Outcome, Turn
 from server.store.store import Store
 from server.worker.claims import Claims
 from server.worker.metrics import WorkerMetrics
-from server.worker.states import to_snapshot
 from server.worker.tiers import check_fingerprint, from_slot, from_store
 from server.worker.turn import Ending, RunningTurn
+from server.worker.warm import WarmSessions
 
 T = TypeVar("T")
 log = get_logger()
@@ -59,18 +71,6 @@ class Policy:
     poll_s: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Warm:
-    """A session whose state is in a slot. saved: length of the sequence at its last snapshot, 0 for none."""
-
-    session: Session
-    fence: Fence
-    turn: str
-    length: int
-    pending: int
-    saved: int
-
-
 class Worker:
     """One engine's turns. `run` until `drain`."""
 
@@ -85,7 +85,8 @@ class Worker:
         self._engine: Engine | None = None
         self._outputs: asyncio.Queue[Sequence[Output]] = asyncio.Queue()
         self._turns: dict[str, RunningTurn] = {}
-        self._warm: dict[str, Warm] = {}  # by session
+        self._rebuilding: dict[str, tuple[Begun, Turn, int]] = {}  # by the engine's request
+        self._warm = WarmSessions(store.snapshots, identity.fingerprint, policy.snapshot_every, metrics)
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -115,20 +116,17 @@ class Worker:
     async def run(self) -> None:
         """Work until cancelled, or until one of its parts fails."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.claims.claim(), name="claim")
-            group.create_task(self.claims.take_over(self._metrics.takeovers.inc), name="take over")
+            group.create_task(self.claims.run(self._metrics.takeovers.inc), name="claim")
             group.create_task(self._pump(), name="pump")
             group.create_task(self._cancels(), name="cancels")
-            group.create_task(self._poll_cancels(), name="poll cancels")
+            group.create_task(self._watch_over(), name="watch over")
 
     async def drain(self, within_s: float) -> None:
         """Take no more turns; let the running ones finish, or commit what they have after `within_s`; save states."""
         self.claims.close()
         await asyncio.wrap_future(self.engine.drain(within_s))
         await self._idle.wait()  # the last outputs are on their way through `_pump`
-        for warm in list(self._warm.values()):
-            if warm.length > warm.saved and warm.length >= self._policy.snapshot_every:
-                await self._save_warm(warm)
+        await self._warm.save_all(self.engine)
 
     # Taking turns
 
@@ -137,11 +135,18 @@ class Worker:
 
     async def _begin(self, delivery: Delivery) -> None:
         gid = delivery.generation
-        begun = await self._patiently(lambda: self._store.turns.begin(gid, new_nonce()), "begin")
-        if begun is None:  # it has ended, or expired
+        try:
+            begun = await self._patiently(lambda: self._store.turns.begin(gid, new_nonce()), "begin")
+            turn = None if begun is None else RunningTurn(begun, self._tokenizer)
+        except PerennialError as error:  # nothing can be written of it: anybody's, after a while
+            log.warning("turn could not be begun", generation=gid, error=error.message, deliveries=delivery.count)
+            if delivery.count > MAX_DELIVERIES:
+                await self.claims.release(gid)
+            self.claims.forget(gid)
+            return
+        if begun is None or turn is None:  # it has ended, or expired
             await self.claims.release(gid)
             return
-        turn = RunningTurn(begun, self._tokenizer)
         self._turns[gid] = turn
         if delivery.count > MAX_DELIVERIES:
             await self._fail(turn, PerennialError("this turn has brought down every worker that tried it"))
@@ -151,8 +156,8 @@ class Worker:
             if (finished := turn.complete()) is not None:
                 await self._commit(turn, finished, turn.finish(finished)[1])
                 return
-            warm = self._warm.get(begun.session.id)
-            if warm is not None and warm.turn == begun.session.head:
+            warm = self._warm.at_head(begun.session)
+            if warm is not None:
                 self.engine.submit(turn.request(from_slot(begun.session, warm.pending, warm.saved)))
             else:
                 await self._restore(turn)
@@ -179,61 +184,82 @@ class Worker:
             await self._handle(outputs)
 
     async def _handle(self, outputs: Sequence[Output]) -> None:
+        """One batch: all its events go to the store in one round trip, then what ended is ended."""
         events: dict[str, list[Event]] = {}
-        endings: list[tuple[RunningTurn, Finished, Ending]] = []
+        after: list[partial[Coroutine[None, None, None]]] = []
         for output in outputs:
             if isinstance(output, Evicted):
-                self._evicted(output)
+                if (unsaved := self._warm.evict(output.session, output.key)) is not None:
+                    self._spawn(self._warm.save(unsaved, output.state))
                 continue
             turn = self._turns.get(output.id)
-            if turn is None:  # it lost its fence: nobody waits for this
-                if isinstance(output, Finished) and output.held:
-                    self.engine.drop(output.id)
+            if turn is None:
+                self._of_no_turn(output)
             elif isinstance(output, Admitted):
                 assert turn.restored is not None
                 self._metrics.restored.labels(turn.restored.tier).inc()
-                self._warm.pop(turn.begun.session.id, None)
+                self._warm.forget(turn.begun.session)
                 if (start := turn.start()) is not None:
                     events.setdefault(output.id, []).append(start)
             elif isinstance(output, Token):
                 turn.push(output)
             elif isinstance(output, Cold):
-                self._warm.pop(turn.begun.session.id, None)
-                self._spawn(self._again(turn))
+                self._warm.forget(turn.begun.session)
+                after.append(partial(self._again, turn))
             elif output.reason is Finish.error:
-                self._spawn(self._fail(turn, PerennialError(f"the model failed: {output.error}")))
+                after.append(partial(self._fail, turn, PerennialError(f"the model failed: {output.error}")))
             elif output.reason is Finish.interrupted and not output.generated:
-                if output.held:
-                    self.engine.drop(turn.id)
                 self._forget(turn)
             else:
                 last, ending = turn.finish(output)
                 events.setdefault(output.id, []).extend(last)
-                endings.append((turn, output, ending))
+                after.append(partial(self._commit, turn, output, ending))
         for gid, turn in self._turns.items():
             if (event := turn.event()) is not None:
                 events.setdefault(gid, []).append(event)
         await self._append({gid: batch for gid, batch in events.items() if batch})
-        for turn, finished, ending in endings:
-            if turn.id in self._turns:
-                self._spawn(self._commit(turn, finished, ending))
+        for work in after:
+            if work.args[0].id in self._turns:
+                self._spawn(work())
+
+    def _of_no_turn(self, output: Admitted | Cold | Token | Finished) -> None:
+        """Of a turn that lost its fence or failed, nobody waits for anything; a rebuilt state is kept."""
+        if not isinstance(output, Finished) or not output.held:
+            return
+        rebuilt = self._rebuilding.pop(output.id, None)
+        if rebuilt is None:
+            self.engine.drop(output.id)
+            return
+        begun, turn, saved = rebuilt
+        self.engine.keep(output.id, turn.id, turn.tokens[-1])
+        if any(other.begun.session.id == begun.session.id for other in self._turns.values()):
+            self.engine.forget(turn.id)  # the session has gone on without it
+        else:
+            self._spawn(self._warm.save_from(self.engine, self._warm.keep(begun, turn, saved)))
 
     async def _append(self, events: dict[str, list[Event]]) -> None:
         """All rows' events in one round trip; what the store says back may end a turn."""
         rows = [(gid, self._turns[gid].begun.fence, batch) for gid, batch in events.items() if gid in self._turns]
         if not rows:
             return
+        outcomes: Sequence[Outcome | PerennialError]
         try:
             outcomes = await self._patiently(lambda: self._store.turns.append_many(rows), "append")
         except PerennialError as error:
-            for gid, _, _ in rows:
-                self._spawn(self._fail(self._turns[gid], error))
-            return
+            outcomes = [error] * len(rows)
         for (gid, _, _), outcome in zip(rows, outcomes, strict=True):
-            if outcome is Outcome.CANCEL:
-                self.engine.cancel(gid)
+            turn = self._turns.get(gid)
+            if turn is None:
+                continue
+            if isinstance(outcome, PerennialError):
+                self._spawn(self._fail(turn, outcome))
+                self._remove(turn)
             elif outcome is Outcome.FENCED:
-                self._lost(self._turns[gid])
+                self._lost(turn)
+            else:
+                turn.appended()
+                if outcome is Outcome.CANCEL:
+                    self.engine.cancel(gid)
 
     async def _again(self, turn: RunningTurn) -> None:
         """The slot was needed by another before this turn had it."""
@@ -249,11 +275,14 @@ class Worker:
             if gid in self._turns:
                 self.engine.cancel(gid)
 
-    async def _poll_cancels(self) -> None:
-        """The flag is the truth: a call that was lost costs a turn that appends nothing (a long prompt) no more."""
+    async def _watch_over(self) -> None:
+        """Ends the worker where its engine has died. And asks for cancellations: the flag is the truth, a call that was
+        lost costs a turn that appends nothing (a long prompt) no more than this pause."""
         while True:
             await asyncio.sleep(self._policy.poll_s)
-            with contextlib.suppress(StoreUnavailable):
+            if not self.engine.alive:
+                raise RuntimeError("the engine has died")
+            with contextlib.suppress(PerennialError):
                 for gid in await self._store.queue.cancelled(list(self._turns)):
                     self.engine.cancel(gid)
 
@@ -277,52 +306,40 @@ class Worker:
             self._lost(turn)
             return
         self._log_end(turn, ending)
-        committed = ending.turn
         self._remove(turn)
-        if committed is None or not ending.warm or not finished.held:
+        committed = ending.turn
+        assert turn.restored is not None
+        saved = turn.restored.saved
+        if committed is not None and ending.warm and finished.held:
+            self.engine.keep(turn.id, committed.id, committed.tokens[-1])
+            warm = self._warm.keep(begun, committed, saved)
+            if self._warm.due(committed, saved):
+                self._spawn(self._warm.save_from(self.engine, warm))
+        else:
             if finished.held:
                 self.engine.drop(turn.id)
-        else:
-            assert turn.restored is not None
-            saved = turn.restored.saved
-            warm = Warm(begun.session, begun.fence, committed.id, committed.length, committed.tokens[-1], saved)
-            self.engine.keep(turn.id, committed.id)
-            self._warm[begun.session.id] = warm
-            if committed.length - saved >= self._policy.snapshot_every:
-                self._spawn(self._save_warm(warm))
+            if committed is not None and self._warm.due(committed, saved):
+                self._spawn(self._rebuild(begun, committed, saved))
         await self.claims.release(turn.id)
 
-    async def _save_warm(self, warm: Warm) -> None:
+    async def _rebuild(self, begun: Begun, turn: Turn, saved: int) -> None:
+        """Read a turn that a stop string cut anew, so that it can be saved: else its log would grow without bound."""
+        session = replace(begun.session, head=turn.id, length=turn.length, end=turn.end)
         try:
-            state = await asyncio.wrap_future(self.engine.copy(warm.turn))
-        except KeyError:  # the next turn has it already, and will save
-            return
-        await self._save(warm, state)
-
-    async def _save(self, warm: Warm, state: State) -> None:
-        """Write a snapshot behind the commit. A newer turn's fence refuses it: that turn will save."""
-        state["pending"].fill_(1 + warm.pending)
-        try:
-            with self._metrics.save_seconds.time():
-                snapshot = await asyncio.to_thread(to_snapshot, state, self._identity.fingerprint)
-                outcome = await self._store.snapshots.put_snapshot(warm.session, warm.fence, warm.turn, snapshot)
-        except PerennialError as error:  # the log is whole without it
-            log.warning("snapshot not saved", session=warm.session.id, error=error.message)
-            return
-        held = self._warm.get(warm.session.id)
-        if outcome is Outcome.OK and held is not None and held.turn == warm.turn:
-            self._warm[warm.session.id] = Warm(
-                held.session, held.fence, held.turn, held.length, held.pending, saved=warm.length
+            restored = await from_store(self._store, session, self._identity.spec)
+            request = Request(
+                id=f"rebuild {turn.id}",
+                session=session.id,
+                group=session.tenant,
+                tokens=restored.unread[:-1],
+                state=restored.state,
+                sampling=SamplingParams(),
+                max_tokens=0,
             )
-
-    def _evicted(self, evicted: Evicted) -> None:
-        """A slot was needed: what the log alone would be long to rebuild is saved."""
-        warm = self._warm.get(evicted.session)
-        if warm is None or warm.turn != evicted.key:
-            return
-        del self._warm[evicted.session]
-        if warm.length > warm.saved and warm.length >= self._policy.snapshot_every:
-            self._spawn(self._save(warm, evicted.state))
+            self._rebuilding[request.id] = (begun, turn, saved)
+            self.engine.submit(request)
+        except (PerennialError, EngineStoppedError) as error:  # the log is whole without it
+            log.warning("state not rebuilt", session=session.id, error=str(error))
 
     async def _fail(self, turn: RunningTurn, error: Exception) -> None:
         """End a turn with an error that its client can read."""
@@ -330,11 +347,12 @@ class Worker:
             log.error("turn failed", generation=turn.id, session=turn.begun.session.id, exc_info=error)
             error = PerennialError()
         self._remove(turn)
-        self.engine.cancel(turn.id)
+        self._let_go(turn)
         body: dict[str, object] = {**error.body()["error"], "status": error.status}
         self._metrics.ended.labels("error").inc()
+        final = turn.error(body)
         try:
-            await self._patiently(lambda: self._store.turns.fail(turn.begun, body, turn.error(body)), "fail")
+            await self._patiently(lambda: self._store.turns.fail(turn.begun, body, final), "fail")
         except PerennialError as worse:  # left to a takeover, once the store is back
             log.warning("turn could not be ended", generation=turn.id, error=worse.message)
             self._forget(turn)
@@ -345,12 +363,17 @@ class Worker:
         """Someone newer holds the session: write nothing, keep nothing."""
         log.warning("fenced", generation=turn.id, session=turn.begun.session.id)
         self._metrics.fenced.inc()
-        self.engine.cancel(turn.id)
         self._forget(turn)
+
+    def _let_go(self, turn: RunningTurn) -> None:
+        """Of its row, whether it runs or has finished."""
+        self.engine.cancel(turn.id)
+        self.engine.drop(turn.id)
 
     def _forget(self, turn: RunningTurn) -> None:
         """Not acknowledged: the turn is another worker's, or the next start's."""
         self._remove(turn)
+        self._let_go(turn)
         self.claims.forget(turn.id)
 
     # Helpers
