@@ -89,6 +89,8 @@ def serve(folder: Path, **settings: str) -> Iterator[tuple[Serve, str, list[str]
     with Serve(folder, **usual | settings) as process:
         first = process.line()
         said = [first, *(process.line() for _ in range(3))]
+        # Its api is scripted to be ready at once, so its worker may not have come to its first line yet.
+        wait_for(lambda: all(process.pids(name) for name in ("worker", "api")))
         yield process, next(word for word in first.split() if word.startswith("http://")), said
 
 
