@@ -165,8 +165,8 @@ class CpuOps:
             self.pool.run(phase(self._rows.angles, -(-rows // step), *addresses, rows, T, half, step))
 
         pairs = B * G
-        # A chunk's tokens per item: enough items to share out evenly, each with work for tens of microseconds.
-        tokens = max(8, -(-T * pairs // (16 * self.pool.threads)))
+        # A chunk's tokens per item: enough items to share out evenly, each with work for a hundred microseconds or so.
+        tokens = min(32, max(8, -(-T * pairs // (16 * self.pool.threads))))
         per_head = -(-spec.window // attention.BLOCK) if T == 1 else -(-T // tokens)
         history, partials, area = attention.layout(
             T, H, G, spec.head_dim, spec.window, spec.num_sinks, self.state_dtype.itemsize

@@ -29,6 +29,7 @@ from model.kernels.ref import dequantise
 from model.weights import Q4_1, Q8_0, Weight
 
 CHUNKS = GROUP // 4  # a group is met four inputs at a time: one int32 lane
+ITEM = 1 << 23  # products of an item, at most: some 100 microseconds
 AHEAD = 8192  # bytes of weights asked for in advance
 WIDE = 2 * LANES  # outputs of a tile of plain weights
 
@@ -326,9 +327,6 @@ class Product:
         self._packed, self._kernel, self._lanes, self._quantised = _pack(weights)
         self._tiles, size = self._packed.shape
         self._size = size * self._packed.dtype.itemsize
-        # Several items per thread, so that one that is held up does not hold up all; few enough to be worth taking.
-        self._step = max(1, self._tiles // (8 * pool.threads))
-        self._items = -(-self._tiles // self._step)
 
         self.padded = self._tiles * self._lanes  # width of what is written: whole tiles
 
@@ -343,11 +341,14 @@ class Product:
             # Below a few rows it is quicker done than shared out.
             step = rows if rows < 4 else max(1, min(16, rows // self._pool.threads))
             items = -(-rows // step)
+        # Tiles per item: several items per thread, so that one that is held up does not hold up all, each worth taking.
+        most = ITEM // (rows * self.in_features * self._lanes + 1)
+        tiles = max(1, min(self._tiles // (8 * self._pool.threads), most))
         quantise = phase(linear_kernels().quantise, items, x, rows, self.in_features, step, scratch)
         # fmt: off
         return quantise, phase(
-            self._kernel, self._items, x, rows, self.in_features, self._packed.data_ptr(), self._tiles, self._step,
-            self._size, y, 4 * self.padded, scratch,
+            self._kernel, -(-self._tiles // tiles), x, rows, self.in_features, self._packed.data_ptr(), self._tiles,
+            tiles, self._size, y, 4 * self.padded, scratch,
         )
         # fmt: on
 

@@ -38,9 +38,10 @@ SEQUENCE, NEXT, ACTIVE, JOB, STOP, ASLEEP = 0, 64, 128, 192, 256, 320
 KERNEL, ITEMS, ARGS = JOB, JOB + 8, JOB + 16
 PHASE = 16  # words of a phase: its kernel's address, its items, its arguments
 MOST = 4  # phases that `run` takes at a time
-SPINS = 6000  # of a pause instruction: 50 to 250 microseconds
-PATIENCE = 2000  # pauses the caller waits for a worker before it gives way
-LATE = 20  # times of giving way, a millisecond or so, after which a worker counts as held up
+SPINS = 6000  # pauses, 50 to 250 microseconds, that a worker waits on its processor for the next job
+YIELDS = 2000  # times that it then gives way before it sleeps: a millisecond or two on an idle machine
+PATIENCE = 40_000  # pauses the caller waits for a worker before it gives way
+LATE = 2_000_000  # processor cycles, some 0.7 milliseconds, after which a worker counts as held up
 PENALTIES = (32, 4096)  # phases the caller then does alone, the first time and at most
 MAX_THREADS = 16  # past this a model of this size only gets slower
 
@@ -73,6 +74,12 @@ def pause(e: Emit, _args: Sequence[Value]) -> None:
         e.call("llvm.x86.sse2.pause", VOID)
     elif "neon" in cpu_features():
         e.call("llvm.aarch64.hint", VOID, e.scalar(I32, 1))
+
+
+@routine(0, types.int64)
+def cycles(e: Emit, _args: Sequence[Value]) -> Value:
+    """The processor's time stamp; always 0 where reading it is not for everyone."""
+    return e.call("llvm.readcyclecounter", I64) if "sse2" in cpu_features() else e.scalar(I64, 0)
 
 
 @routine(0)
@@ -144,7 +151,7 @@ def share(pool: int) -> None:
 
 @njit(nogil=True)
 def run_phase(pool: int, phase: int, alone: bool) -> int:
-    """Run one kernel over its items; returns, when all are done, how often the caller gave way meanwhile."""
+    """Run one kernel over its items; returns, when all are done, for how many cycles the caller waited for others."""
     kernel, items, args = arg(phase, 0), arg(phase, 1), phase + 16
     if alone or items <= 1:
         for item in range(items):
@@ -158,18 +165,19 @@ def run_phase(pool: int, phase: int, alone: bool) -> int:
     atomic_store(pool + SEQUENCE, sequence)  # odd: open
     share(pool)
     atomic_store(pool + SEQUENCE, sequence + 1)  # even: closed, nobody enters any more
-    waited = 0
+    began, pauses = cycles(), 0
     while atomic_load(pool + ACTIVE) != 0:
         pause()
-        waited += 1
-        if waited % PATIENCE == 0:
+        pauses += 1
+        if pauses % PATIENCE == 0:
             give_way()
-    return waited // PATIENCE
+    waited: int = cycles() - began
+    return waited
 
 
 @njit(nogil=True, cache=True)
 def run_phases(pool: int, program: int, phases: int, alone: bool) -> int:
-    """Run the phases at `program`, one after the other; returns the longest wait, in times of giving way."""
+    """Run the phases at `program`, one after the other; returns the longest wait, in cycles."""
     longest = 0
     for i in range(phases):
         longest = max(longest, run_phase(pool, program + 8 * PHASE * i, alone))
@@ -183,7 +191,7 @@ def work(pool: int, last: int, asleep: int) -> int:
     Returns the sequence number it saw last, or −1 when it must end; its word at `asleep` is 1 when it returns.
     """
     idle = 0
-    while idle < SPINS and atomic_load(pool + STOP) == 0:
+    while idle < SPINS + YIELDS and atomic_load(pool + STOP) == 0:
         sequence = atomic_load(pool + SEQUENCE)
         if sequence % 2 == 1 and sequence != last:
             atomic_add(pool + ACTIVE, 1)
@@ -192,8 +200,11 @@ def work(pool: int, last: int, asleep: int) -> int:
             atomic_add(pool + ACTIVE, -1)
             last, idle = sequence, 0
         else:
-            pause()
             idle += 1
+            if idle < SPINS:
+                pause()
+            else:
+                give_way()
     atomic_store(asleep, 1)
     return -1 if atomic_load(pool + STOP) != 0 else last
 
