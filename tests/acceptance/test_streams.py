@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from support.conversation import Answer, Serve, generate
+from support.conversation import Answer, Serve, generate, say
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(400)]
+
+ENDOFTEXT = 0  # SmolLM2's other end token
 
 PROMPTS = [
     "Once upon a time",
@@ -26,6 +28,16 @@ def run(server: Serve, i: int) -> Answer:
     return generate(
         server.url, prompt=PROMPTS[i] * (1 + 9 * i), max_tokens=24, seed=1000 + i, temperature=0.9, ignore_eos=True
     )
+
+
+def test_a_turn_that_ended_by_the_other_end_token_goes_on(server: Serve) -> None:
+    """Pending is then the template's own end token, in the warm slot too."""
+    ended = say(server.url, "Hello!", logit_bias={ENDOFTEXT: 100})
+    assert ended.done["finish_reason"] == "eos"
+    assert ended.text == ""
+    after = say(server.url, "Are you there?", session_id=ended.start["session"], max_tokens=8)
+    assert after.start["restored"]["from"] == "slot"
+    assert after.done["usage"]["completion_tokens"] > 0
 
 
 def test_eight_streams_equal_their_lone_runs(server: Serve) -> None:

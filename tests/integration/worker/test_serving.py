@@ -114,6 +114,21 @@ def test_a_stop_string_ends_the_committed_text(server: Serve) -> None:
     assert after.start["restored"]["from"] == "redis"
 
 
+def test_turns_cut_by_stop_strings_are_saved_too(server: Serve) -> None:
+    """Their rows are dropped, so their states are rebuilt: what a turn replays does not grow with the history."""
+    held: dict[str, str] = {}
+    replayed, cut = [], 0
+    for turn in range(12):
+        answer = generate(server.url, prompt="tell me more", seed=turn, stop=["e", "a", "i"], wait_s=20, **RUN, **held)
+        held = {"session_id": answer.start["session"]}
+        replayed.append(answer.start["restored"]["replayed_tokens"])
+        cut += answer.done["finish_reason"] == "stop"
+    assert cut >= 4
+    assert answer.done["position"] > 12 * len("tell me more")
+    # At most what came since the last snapshot (24), the turn that made it due, and one whose snapshot is on its way.
+    assert max(replayed) <= 24 + 3 * (12 + 20)
+
+
 def test_a_worker_killed_in_mid_stream_is_replaced_and_nobody_sees_it(server: Serve) -> None:
     """Every token exactly once, equal to the undisturbed run with the same seed."""
     body = {"prompt": "once", "max_tokens": 1500, "ignore_eos": True, "seed": 11, "temperature": 0.9}
