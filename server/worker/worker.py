@@ -224,9 +224,11 @@ class Worker:
 
     def _of_no_turn(self, output: Admitted | Cold | Token | Finished) -> None:
         """Of a turn that lost its fence or failed, nobody waits for anything; a rebuilt state is kept."""
-        if not isinstance(output, Finished) or not output.held:
+        if not isinstance(output, Finished):
             return
         rebuilt = self._rebuilding.pop(output.id, None)
+        if not output.held:
+            return
         if rebuilt is None:
             self.engine.drop(output.id)
             return
@@ -296,13 +298,9 @@ class Worker:
                     lambda: self._store.turns.commit(begun, ending.turn, ending.result, ending.final), "commit"
                 )
         except PerennialError as error:
-            if finished.held:
-                self.engine.drop(turn.id)
             await self._fail(turn, error)
             return
         if outcome is Outcome.FENCED:
-            if finished.held:
-                self.engine.drop(turn.id)
             self._lost(turn)
             return
         self._log_end(turn, ending)
