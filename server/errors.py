@@ -3,16 +3,19 @@
     PerennialError
     ├── InvalidRequest          400  invalid_request
     │   ├── UnknownParameter    400  unknown_parameter
-    │   └── TooLarge            413  too_large
+    │   ├── TooLarge            413  too_large
+    │   └── IdempotencyReused   422  idempotency_key_reused
     ├── Unauthorized            401  invalid_api_key
     ├── NotFound                404  not_found
     │   ├── SessionNotFound     404  session_not_found
-    │   └── GenerationNotFound  404  generation_not_found
+    │   ├── GenerationNotFound  404  generation_not_found
+    │   └── TurnNotFound        404  turn_not_found
     ├── SessionGone             410  session_gone
     ├── Conflict                409  conflict
     │   ├── SessionBusy         409  session_busy
     │   ├── FingerprintMismatch 409  fingerprint_mismatch
-    │   └── TurnMismatch        409  turn_mismatch
+    │   ├── TurnMismatch        409  turn_mismatch
+    │   └── TooManyForks        409  too_many_forks
     ├── QueueFull               429  queue_full          Retry-After
     ├── StoreUnavailable        503  store_unavailable   Retry-After
     ├── NoWorker                503  no_worker           Retry-After
@@ -77,6 +80,13 @@ class TooLarge(InvalidRequest):
     code = "too_large"
 
 
+class IdempotencyReused(InvalidRequest):
+    """This idempotency key was used for another request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
 class Unauthorized(PerennialError):
     """The API key is missing or not known."""
 
@@ -105,6 +115,12 @@ class GenerationNotFound(NotFound):
     """There is no generation with this id."""
 
     code = "generation_not_found"
+
+
+class TurnNotFound(NotFound):
+    """The session has no such turn, or keeps it no more."""
+
+    code = "turn_not_found"
 
 
 class SessionGone(PerennialError):
@@ -142,6 +158,13 @@ class TurnMismatch(Conflict):
     """The session's head is not the turn that was expected."""
 
     code = "turn_mismatch"
+    should_retry = False
+
+
+class TooManyForks(Conflict):
+    """The session and its forks are too many; delete some of them first."""
+
+    code = "too_many_forks"
     should_retry = False
 
 

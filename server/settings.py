@@ -99,10 +99,19 @@ class Settings(BaseSettings):
     max_tokens_limit: int = setting(32_768, SERVING, "The largest max_tokens a request may ask for.", ge=1)
     max_prompt_tokens: int = setting(131_072, SERVING, "The most new tokens one request may bring.", ge=1)
     max_body_bytes: int = setting(8_388_608, SERVING, "The largest request body; more is answered 413.", ge=1024)
+    max_import_bytes: int = setting(
+        268_435_456, SERVING, "The largest file that a session is imported from; more is answered 413.", ge=1024
+    )
+    ram_bytes: int = setting(
+        536_870_912, "serve worker", "Memory in which a worker keeps states that lost their slot; 0 = none.", ge=0
+    )
     max_wait_s: float = setting(60.0, SERVING, "The longest wait_s a request may ask for.", ge=0, allow_inf_nan=False)
 
     # How long
     snapshot_every: int = setting(512, "serve worker", "A state is saved at most every so many tokens.", ge=1)
+    turns_kept: int = setting(
+        64, "serve api worker", "Turns of a session that can be rewound to or forked at; older ones go.", ge=1, le=65536
+    )
     session_ttl_s: int = setting(
         604_800, "serve api worker", "A session that is not used for so long is gone.", ge=1, le=10**9
     )

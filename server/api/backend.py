@@ -130,6 +130,7 @@ class Backend:
                 session_ttl_s=s.session_ttl_s,
                 events_ttl_s=s.events_ttl_s,
                 max_queue=s.max_queue,
+                turns_kept=s.turns_kept,
                 outage_s=s.store_patience_s,
             )
         )

@@ -46,6 +46,6 @@ async def get_session(session_id: str, tenant: TenantDep, backend: BackendDep, f
 @router.delete("/v1/sessions/{session_id}")
 async def delete_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
     """Delete it with everything it stored; 409 while it runs a turn."""
-    await backend.store.sessions.delete_session(tenant, session_id)
+    await backend.store.branches.delete(tenant, session_id)
     facts.session = session_id
     return {"id": session_id, "object": "session.deleted", "deleted": True}

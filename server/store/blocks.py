@@ -147,6 +147,22 @@ def hashes(body: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
+def sizes(body: Mapping[str, Any]) -> dict[str, int]:
+    """The blobs a manifest's body names, and the bytes of each."""
+    found: dict[str, int] = {}
+    rings: list[_Ring] = []
+    for leaf in body["leaves"]:
+        if leaf["dense"] is not None:
+            found[leaf["dense"]] = _nbytes(leaf["dtype"], tuple(leaf["shape"]))
+        elif leaf["ring"] is not None:
+            rings.append(_ring(leaf["name"], leaf["dtype"], tuple(leaf["shape"]), leaf["ring"]))
+    for length, alike in _by_length(rings):
+        for b, name in enumerate(body["rings"][str(length)]):
+            if name is not None:
+                found[name] = sum(ring.nbytes(b) for ring in alike)
+    return found
+
+
 def decode_snapshot(turn_id: str, body: Mapping[str, Any], blobs: Mapping[str, bytes | None]) -> Snapshot:
     """Raises CorruptState naming leaf or block, and whether it is missing, altered or of another size."""
 
@@ -191,22 +207,21 @@ def decode_snapshot(turn_id: str, body: Mapping[str, Any], blobs: Mapping[str, b
     return Snapshot(body["fingerprint"], body["spec"], body["position"], leaves)
 
 
-def thin(positions: list[int], latest: int, keep: int) -> list[int]:
-    """Indices of the snapshots to drop so that `keep` stay, at growing distances from the one at index `latest`.
+def thin(positions: list[int], fixed: set[int], keep: int) -> set[int]:
+    """Indices of the snapshots to drop so that `keep` stay, at growing distances from the newest.
 
-    positions ascend. `latest` always stays; one by one that goes whose neighbours are closest together for how far
-    it lies from there (before the first lies position 0, where a state needs no snapshot).
+    positions ascend. Those at the indices `fixed` always stay; of the others, one by one that goes whose neighbours are
+    closest together for how far it lies from the newest (before the first lies position 0, where a state needs no
+    snapshot).
     """
-    if keep < 1:
-        raise ValueError("at least one snapshot stays")
     kept = list(range(len(positions)))
 
     def loss(i: int) -> float:
         here = positions[kept[i]]
         older = positions[kept[i - 1]] if i else 0
         newer = positions[kept[i + 1]] if i + 1 < len(kept) else here
-        return (newer - older) / (abs(positions[latest] - here) + 1)
+        return (newer - older) / (positions[-1] - here + 1)
 
-    while len(kept) > keep:
-        del kept[min((i for i in range(len(kept)) if kept[i] != latest), key=loss)]
-    return sorted(set(range(len(positions))) - set(kept))
+    while len(kept) > keep and (loose := [i for i in range(len(kept)) if kept[i] not in fixed]):
+        del kept[min(loose, key=loss)]
+    return set(range(len(positions))) - set(kept)

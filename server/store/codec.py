@@ -22,7 +22,7 @@ import orjson
 
 from server.errors import CorruptState
 from server.store.keys import lineage_of
-from server.store.records import End, Event, Generation, Result, Session, Status, Turn, TurnRequest
+from server.store.records import End, Event, Generation, Outline, Result, Session, Status, Turn, TurnRequest
 
 _MAGIC = b"PTRN"
 _VERSION = 1
@@ -112,6 +112,18 @@ def decode_turn(turn_id: str, data: bytes) -> Turn:
     return turn
 
 
+def decode_outline(turn_id: str, head: bytes, nbytes: int) -> Outline:
+    """What a turn's first bytes say of its place in the tree. Raises CorruptState naming the turn."""
+    if head[:5] != _MAGIC + bytes([_VERSION]):
+        raise CorruptState(f"turn {turn_id} is corrupt: these bytes are not a turn that this server reads")
+    try:
+        header = orjson.loads(head[_HEAD.size :])
+        parent = header["parent"] and f"turn_{lineage_of(turn_id)}_{header['parent']}"
+        return Outline(turn_id, parent, int(header["n"]), int(header["length"]), End(header["end"]), nbytes)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptState(f"turn {turn_id} is corrupt: its header can't be read ({type(error).__name__})") from None
+
+
 def encode_request(request: TurnRequest) -> bytes:
     """JSON."""
     return orjson.dumps(request, default=dict)
@@ -175,7 +187,13 @@ def decode_session(session_id: str, fields: Mapping[bytes, bytes], expires: floa
             state_bytes=int(fields[b"state_bytes"]),
             stored_bytes=int(fields[b"stored_bytes"]),
             turns=int(fields[b"turns"]),
+            kept=int(fields[b"kept"]),
             stored=fields[b"stored"] == b"1",
+            worker=fields.get(b"worker", b"").decode() or None,
+            tier=fields.get(b"tier", b"redis").decode(),
+            origin=(fields[b"origin"].decode(), fields[b"origin_turn"].decode() or None)
+            if b"origin" in fields
+            else None,
         )
     except (ValueError, KeyError) as error:
         raise CorruptState(f"the record of session {session_id} can't be read ({type(error).__name__})") from None

@@ -10,6 +10,7 @@ It knows nothing of what the keys hold.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -27,6 +28,29 @@ def _random(length: int) -> str:
 def new_session_id() -> str:
     """The first branch of a new lineage."""
     return f"sess_{_random(20)}_0"
+
+
+def branch_id(lineage: str, branch: int) -> str:
+    """A branch of a lineage."""
+    return f"sess_{lineage}_{branch}"
+
+
+def branch_of(session_id: str) -> int:
+    """The number of a session's branch. Raises ValueError for what is not a session's id."""
+    parsed = parse_session(session_id)
+    if parsed is None:
+        raise ValueError("not a session's id")
+    return parsed[1]
+
+
+def derived_lineage(*parts: str) -> str:
+    """The lineage that is always the same for the same parts; nobody who does not know them all can guess it."""
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
+    number, letters = int.from_bytes(digest), []
+    for _ in range(20):
+        number, letter = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    return "".join(letters)
 
 
 def new_generation_id(lineage: str) -> str:
@@ -91,6 +115,15 @@ class Keys:
             raise ValueError("not a session's id")
         return f"{self.prefix}:{{{parsed[0]}}}:gone:{parsed[1]}"
 
+    def lineage(self, lineage: str) -> str:
+        """Hash: the branches of a lineage ("b:<branch>"), the number of the next one, and a version that goes up with
+        every change that could need a turn or a snapshot which was not needed before."""
+        return f"{self.prefix}:{{{lineage}}}:lineage"
+
+    def idempotency(self, lineage: str, digest: str) -> str:
+        """String: "<generation> <digest of its request>", for a request that carried an idempotency key."""
+        return f"{self.prefix}:{{{lineage}}}:idem:{digest}"
+
     def turns(self, lineage: str) -> str:
         """Hash: turn id → encoded turn."""
         return f"{self.prefix}:{{{lineage}}}:turns"
@@ -111,6 +144,10 @@ class Keys:
         """Stream: the generation's events, ids "<sequence>-0"."""
         return f"{self.prefix}:{{{lineage_of(generation_id)}}}:events:{generation_id}"
 
+    def generations(self, session_id: str) -> str:
+        """Sorted set: a session's recent generations by when they were accepted. Raises ValueError as `session`."""
+        return f"{self.prefix}:{{{lineage_of(session_id)}}}:gens:{branch_of(session_id)}"
+
     def live(self, generation_id: str) -> str:
         """Channel: the generation's events as they are appended."""
         return f"{self.prefix}:{{{lineage_of(generation_id)}}}:live:{generation_id}"
@@ -121,21 +158,31 @@ class Keys:
 
     @property
     def queue(self) -> str:
-        """Stream: generation ids that wait for a worker, and those in a worker's hands."""
+        """Stream: generation ids that wait for any worker, and those of them in a worker's hands. Its group's readers
+        are all the workers that may have a stream of their own."""
         return f"{self.prefix}:{{queue}}:turns"
 
+    def stream(self, worker_id: str) -> str:
+        """Stream: generation ids that wait for this worker, which has their sessions warm; "" for anybody's."""
+        return f"{self.queue}:{worker_id}" if worker_id else self.queue
+
     def queued(self, generation_id: str) -> str:
-        """String: the generation is in the queue already."""
+        """String: where in the queue the generation is, "<entry> <whose stream>"."""
         return f"{self.prefix}:{{queue}}:queued:{generation_id}"
+
+    @property
+    def intended(self) -> str:
+        """Sorted set: generations that are about to be accepted and are not queued yet, by the time of their note."""
+        return f"{self.prefix}:{{queue}}:intended"
 
     @property
     def workers(self) -> str:
         """Sorted set: worker ids by their last heartbeat."""
-        return f"{self.prefix}:{{workers}}:seen"
+        return f"{self.prefix}:{{queue}}:seen"
 
     def alive(self, worker_id: str) -> str:
         """String with a short life: what a worker says of itself."""
-        return f"{self.prefix}:{{workers}}:alive:{worker_id}"
+        return f"{self.prefix}:{{queue}}:alive:{worker_id}"
 
     @property
     def control(self) -> str:

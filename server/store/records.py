@@ -67,11 +67,26 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """A turn's place in the tree. tokens: how many it appended; nbytes: stored for it."""
+
+    id: str
+    parent: str | None
+    tokens: int
+    length: int
+    end: End
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A branch of a lineage. Times are Unix times in s; `head` is None before the first committed turn.
 
-    state_bytes: of one state of its model, whatever the session's age. stored_bytes: of its committed turns.
-    running: the generation that holds it, if any. stored: False for a session that ends with its only answer.
+    state_bytes: of one state of its model, whatever the session's age. stored_bytes: of the turns and snapshots that
+    it needs; what it shares with a fork counts in both. turns: on the way to its head; kept: those of them that are
+    still stored, the newest. running: the generation that holds it, if any. stored: False for a session that ends with
+    its only answer. worker, tier: who committed its head, and where that worker last said it has the state ("slot",
+    "ram", or "redis": not any more). origin: the session and turn it was forked from.
     """
 
     id: str
@@ -88,7 +103,11 @@ class Session:
     state_bytes: int
     stored_bytes: int
     turns: int
+    kept: int
     stored: bool = True
+    worker: str | None = None
+    tier: str = "redis"
+    origin: tuple[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +118,14 @@ class NewSession:
     model: str
     fingerprint: str
     state_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """key: the client's name for one request, whatever it holds. digest: of that request, plain ASCII."""
+
+    key: str
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +203,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An entry of the work queue in this worker's hands. count: times it was delivered, this one among them."""
+    """An entry of the work queue in this worker's hands. count: times it was delivered, this one among them.
+
+    stream: the worker before whom it waited, whose stream it is in; "" for everybody's.
+    """
 
     id: str
     generation: str
     count: int = 1
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ from importlib import resources
 
 _NAMES = r"((?:[a-z_]+ ?)*)(?:\[([a-z_]+(?: [a-z_]+)*)\]\.\.\.)?"
 _SHEBANG = re.compile(r"#!lua(?: flags=(?:no-writes|allow-oom))?\n")
-_KEYS = re.compile(rf"^-- KEYS: {_NAMES}$", re.MULTILINE)
-_ARGV = re.compile(rf"^-- ARGV: {_NAMES}$", re.MULTILINE)
+_KEYS = re.compile(rf"^-- KEYS: ?{_NAMES}$", re.MULTILINE)
+_ARGV = re.compile(rf"^-- ARGV: ?{_NAMES}$", re.MULTILINE)
 
 Value = str | bytes | int
 

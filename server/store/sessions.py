@@ -1,18 +1,19 @@
 """Sessions and generations as the api sees them.
 
-A turn is taken in by one script: the session exists, is idle, and its head is the one the caller built its input
-on. An id that is malformed, unknown or another tenant's gets one and the same answer. A tenant's list of sessions is
-an index beside them: it is mended whenever it is read.
+A turn is taken in by one script: the session exists, is idle, its head is the one the caller built its input on, and
+its idempotency key is new. An id that is malformed, unknown or another tenant's gets one and the same answer. A
+tenant's list of sessions is an index beside them: it is mended whenever it is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 
 from server.errors import (
-    CorruptState,
     GenerationNotFound,
+    IdempotencyReused,
     PerennialError,
     QueueFull,
     SessionBusy,
@@ -24,7 +25,6 @@ from server.store import keys as ids
 from server.store.codec import (
     decode_generation,
     decode_session,
-    decode_turn,
     encode_data,
     encode_request,
     encode_result,
@@ -33,25 +33,28 @@ from server.store.codec import (
 from server.store.index import TenantIndex
 from server.store.options import Context
 from server.store.queue import WorkQueue
-from server.store.records import Generation, NewSession, Page, Result, Session, Status, TurnRequest
+from server.store.records import Generation, Idempotency, NewSession, Page, Result, Session, Status, TurnRequest
 from server.store.scripts import Call
 
 CREATE = Call(
     "create",
-    ("session", "gone"),
+    ("session", "lineage", "gone"),
     ("tenant", "model", "fingerprint", "state_bytes", "now", "session_ttl_ms", "gone_ttl_ms"),
 )
 ACCEPT = Call(
     "accept",
-    ("session", "gen", "blocker", "turns", "snaps", "blocks", "gone"),
+    ("session", "gen", "blocker", "turns", "snaps", "blocks", "lineage", "gone", "idem", "gens"),
     (
         *("gid", "session_id", "head", "blocker_id", "fresh", "tenant", "model", "fingerprint", "state_bytes"),
-        *("stored", "request", "now", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
+        *("stored", "request", "now", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms", "seen"),
     ),
 )
-DELETE = Call("delete", ("session", "blocker", "turns", "snaps", "blocks"), ("blocker_id",), more_keys=("trace",))
-CANCEL = Call("cancel", ("gen", "events", "session"), ("gid", "now", "result", "data", "channel", "events_ttl_ms"))
-CALLS = (CREATE, ACCEPT, DELETE, CANCEL)
+CANCEL = Call(
+    "cancel",
+    ("gen", "events", "session", "lineage"),
+    ("gid", "now", "result", "data", "channel", "events_ttl_ms", "branch"),
+)
+CALLS = (CREATE, ACCEPT, CANCEL)
 
 
 class SessionStore:
@@ -68,7 +71,7 @@ class SessionStore:
         keys, options = self._c.keys, self._c.options
         await self._c.connection.run(
             CREATE,
-            [keys.session(session_id), keys.gone(session_id)],
+            [keys.session(session_id), keys.lineage(ids.lineage_of(session_id)), keys.gone(session_id)],
             [
                 *(new.tenant, new.model, new.fingerprint, new.state_bytes, repr(self._c.clock())),
                 *(options.session_ttl_ms, options.gone_ttl_ms),
@@ -106,88 +109,123 @@ class SessionStore:
             for session_id, fields, ttl in zip(session_ids, answers[::2], answers[1::2], strict=True)
         ]
 
-    async def delete_session(self, tenant: str, session_id: str) -> None:
-        """Raises SessionNotFound, SessionGone, SessionBusy while it runs a turn."""
-        session = await self.get_session(tenant, session_id)
-        lineage, keys = ids.lineage_of(session_id), self._c.keys
-        answer = await self._c.connection.run(
-            DELETE,
-            [
-                *(keys.session(session_id), self._blocker(session)),
-                *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage)),
-                *(await self._traces(lineage)),
-            ],
-            [session.running or ""],
-        )
-        if answer[0] == b"BUSY":
-            raise _busy(session_id, answer[1].decode())
-        await self._index.drop(tenant, [session_id])
-
-    async def _traces(self, lineage: str) -> list[str]:
-        """The keys of the generations that made this lineage's turns and have not expired yet."""
-        keys, now = self._c.keys, self._c.clock()
-        stored = await self._c.connection.call("HGETALL", keys.turns(lineage))
-        recent: list[str] = []
-        for name, data in stored.items():
-            # A damaged turn must not keep its session from being deleted.
-            with suppress(CorruptState):
-                turn = decode_turn(name.decode(), data)
-                if turn.created > now - 2 * self._c.options.events_ttl_s:
-                    recent.append(turn.generation)
-        return [key for gid in recent for key in (keys.generation(gid), keys.events(gid))]
-
-    def _blocker(self, session: Session) -> str:
+    def blocker(self, session: Session) -> str:
         """The key of the generation that holds the session, or, where none does, one that no generation has."""
         return self._c.keys.generation(session.running) if session.running else self._c.keys.session(session.id)
 
+    async def seen(self, tenant: str, session_id: str | None, idempotency: Idempotency) -> Generation | None:
+        """The generation that this idempotency key was first used for, None where it is new or forgotten.
+
+        Raises IdempotencyReused where that was another request.
+        """
+        if session_id is not None and ids.parse_session(session_id) is None:
+            raise SessionNotFound
+        lineage = ids.lineage_of(session_id) if session_id else ids.derived_lineage(tenant, idempotency.key)
+        said = await self._c.connection.call("GET", self._c.keys.idempotency(lineage, _digest(tenant, idempotency)))
+        return None if said is None else await self._first(tenant, said, idempotency)
+
+    async def _first(self, tenant: str, said: bytes, idempotency: Idempotency) -> Generation | None:
+        gid, _, digest = said.decode().partition(" ")
+        if digest != idempotency.digest:
+            raise IdempotencyReused
+        # It may have been deleted with its session.
+        with suppress(GenerationNotFound):
+            return await self.get_generation(tenant, gid)
+        return None
+
     async def accept(
-        self, session: Session | NewSession, request: TurnRequest, *, if_turn: str | None = None
+        self,
+        session: Session | NewSession,
+        request: TurnRequest,
+        *,
+        if_turn: str | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Generation:
         """Take a turn in and enqueue it.
 
         session: as `get_session` gave it (its head is expected to be the head still), or what to make a new one from.
+        idempotency: where its key was seen for this session (or for a new one), the earlier generation is the answer.
         Raises QueueFull (checked first), SessionBusy naming the running generation, TurnMismatch when the head is
-        not the expected one or not `if_turn`, SessionGone.
+        not the expected one or not `if_turn`, SessionGone, IdempotencyReused.
         """
         if await self._queue.depth() >= self._c.options.max_queue:
             raise QueueFull
         fresh = isinstance(session, NewSession)
-        session_id = ids.new_session_id() if isinstance(session, NewSession) else session.id
-        head = "" if isinstance(session, NewSession) else session.head or ""
+        if isinstance(session, NewSession):
+            lineage = ids.derived_lineage(session.tenant, idempotency.key) if idempotency else None
+            session_id = ids.branch_id(lineage, 0) if lineage else ids.new_session_id()
+            head, worker = "", None
+        else:
+            session_id, head, worker = session.id, session.head or "", session.worker
         if if_turn is not None and if_turn != head:
             raise TurnMismatch(f"The head of session {session_id} is not the turn named by if_turn.", param="if_turn")
-        running = None if isinstance(session, NewSession) else session.running
-        lineage, keys, options = ids.lineage_of(session_id), self._c.keys, self._c.options
-        gid = ids.new_generation_id(lineage)
-        gen, now = keys.generation(gid), self._c.clock()
-        answer = await self._c.connection.run(
-            ACCEPT,
-            [
-                *(keys.session(session_id), gen, keys.generation(running) if running else gen),
-                *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage), keys.gone(session_id)),
-            ],
-            [
-                *(gid, session_id, head, running or "", "1" if fresh else "0", session.tenant, session.model),
-                *(session.fingerprint, session.state_bytes, "1" if request.store else "0", encode_request(request)),
-                *(repr(now), options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
-            ],
-        )
-        if answer[0] == b"GONE":
+        gid = ids.new_generation_id(ids.lineage_of(session_id))
+        now = self._c.clock()
+        # Noted before it is accepted: whatever becomes of this process, somebody will look after the turn.
+        await self._queue.intend(gid)
+        word, *rest = await self._accept(session_id, gid, session, request, now, idempotency)
+        if word == b"TAKEN":  # made with this idempotency key by a request that is forgotten by now
+            session_id = ids.new_session_id()
+            gid = ids.new_generation_id(ids.lineage_of(session_id))
+            await self._queue.intend(gid)
+            word, *rest = await self._accept(session_id, gid, session, request, now, None)
+        if word == b"SEEN":
+            assert idempotency is not None
+            if (first := await self._first(session.tenant, rest[0], idempotency)) is None:
+                raise SessionGone
+            return first
+        if word == b"GONE":
             raise SessionGone
-        if answer[0] == b"BUSY":
-            raise _busy(session_id, answer[1].decode())
-        if answer[0] == b"MISMATCH":
+        if word == b"BUSY":
+            raise busy(session_id, rest[0].decode())
+        if word == b"MISMATCH":
             raise TurnMismatch(f"Session {session_id} has moved on to another turn meanwhile.")
         try:
-            await self._queue.enqueue(gid)
+            await self._queue.enqueue(gid, worker)
         except PerennialError:
-            # Nobody will run it: give the session back, if the store can still be told.
+            # Nobody will run it: give the session back, and let the same request be sent again, if the store can still
+            # be told.
             with suppress(PerennialError):
+                if idempotency is not None:
+                    name = _digest(session.tenant, idempotency)
+                    await self._c.connection.call("DEL", self._c.keys.idempotency(ids.lineage_of(gid), name))
                 await self.cancel(session.tenant, gid)
             raise
         if fresh and request.store:
             await self._index.touch(session.tenant, session_id)
         return Generation(gid, session_id, session.tenant, Status.QUEUED, request, False, None, now, now)
+
+    async def _accept(
+        self,
+        session_id: str,
+        gid: str,
+        session: Session | NewSession,
+        request: TurnRequest,
+        now: float,
+        idempotency: Idempotency | None,
+    ) -> list[bytes]:
+        fresh = isinstance(session, NewSession)
+        head = "" if isinstance(session, NewSession) else session.head or ""
+        running = None if isinstance(session, NewSession) else session.running
+        lineage, keys, options = ids.lineage_of(session_id), self._c.keys, self._c.options
+        gen = keys.generation(gid)
+        answer: list[bytes] = await self._c.connection.run(
+            ACCEPT,
+            [
+                *(keys.session(session_id), gen, keys.generation(running) if running else gen),
+                *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage), keys.lineage(lineage)),
+                keys.gone(session_id),
+                keys.idempotency(lineage, _digest(session.tenant, idempotency)) if idempotency else gen,
+                keys.generations(session_id),
+            ],
+            [
+                *(gid, session_id, head, running or "", "1" if fresh else "0", session.tenant, session.model),
+                *(session.fingerprint, session.state_bytes, "1" if request.store else "0", encode_request(request)),
+                *(repr(now), options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms),
+                f"{gid} {idempotency.digest}" if idempotency else "",
+            ],
+        )
+        return answer
 
     async def get_generation(self, tenant: str, generation_id: str) -> Generation:
         """Raises GenerationNotFound, also for another tenant's. Its text so far is in its events."""
@@ -213,11 +251,14 @@ class SessionStore:
         said = {"finish_reason": "cancelled", "usage": {}, "timing": {}, "position": position}
         word = await self._c.connection.run(
             CANCEL,
-            [keys.generation(generation_id), keys.events(generation_id), keys.session(generation.session)],
+            [
+                *(keys.generation(generation_id), keys.events(generation_id), keys.session(generation.session)),
+                keys.lineage(ids.lineage_of(generation_id)),
+            ],
             [
                 *(generation_id, repr(self._c.clock()), encode_result(result, said)),
                 encode_data(said),
-                *(keys.live(generation_id), self._c.options.events_ttl_ms),
+                *(keys.live(generation_id), self._c.options.events_ttl_ms, ids.branch_of(generation.session)),
             ],
         )
         if word == b"ASKED":
@@ -229,5 +270,10 @@ class SessionStore:
         return await self.get_generation(tenant, generation_id)
 
 
-def _busy(session_id: str, generation_id: str) -> SessionBusy:
+def _digest(tenant: str, idempotency: Idempotency) -> str:
+    """Of the key, which may hold anything."""
+    return hashlib.blake2b(f"{tenant}\0{idempotency.key}".encode(), digest_size=16).hexdigest()
+
+
+def busy(session_id: str, generation_id: str) -> SessionBusy:
     return SessionBusy(f"Session {session_id} is running generation {generation_id}.")

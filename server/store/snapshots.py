@@ -1,8 +1,8 @@
 """Snapshots of states in the store: blocks first, the manifest last, at turns that are committed.
 
 A snapshot is there whole or not at all, since its manifest is written only where all its blocks are. Blocks shared
-with earlier snapshots are not sent again. A bounded number stays per lineage, at growing distances; blocks that no
-manifest names go when the next snapshot is put. A missing or damaged block is an error that names it.
+with earlier snapshots are not sent again. Each snapshot that is put lets the lineage be pruned (retention.py). A
+missing or damaged block is an error that names it.
 
 The fence guards what a session's owner may change: its head, its events, its status. A snapshot is none of that: a
 committed turn is immutable, and so is the state at it, whoever writes it down and however late. So these writes ask
@@ -12,16 +12,14 @@ only that session and turn exist, and a snapshot may be written while the sessio
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
 
 from server.errors import CorruptState
 from server.store import keys as ids
-from server.store.blocks import decode_snapshot, encode_snapshot, hashes, read_manifest, thin
+from server.store.blocks import decode_snapshot, encode_snapshot, hashes, read_manifest
 from server.store.options import Context
 from server.store.records import Fence, Outcome, Session, Snapshot
+from server.store.retention import Retention
 from server.store.scripts import Call
 
 MISSING = Call("missing", ("blocks",), (), more_args=("hash",))
@@ -30,12 +28,11 @@ PUT_BLOCKS = Call(
 )
 PUT_MANIFEST = Call(
     "put_manifest",
-    ("session", "turns", "snaps", "blocks"),
+    ("session", "turns", "snaps", "blocks", "lineage"),
     ("session_ttl_ms", "turn_id", "manifest"),
     more_args=("hash",),
 )
-PRUNE = Call("prune", ("snaps", "blocks"), ("seen", "dropped"), more_args=("item",))
-CALLS = (MISSING, PUT_BLOCKS, PUT_MANIFEST, PRUNE)
+CALLS = (MISSING, PUT_BLOCKS, PUT_MANIFEST)
 
 # Bytes sent or asked for at once: the server does nothing else while it handles them.
 _BATCH = 1 << 20
@@ -46,8 +43,9 @@ _ATTEMPTS = 5
 class SnapshotStore:
     """Every method raises StoreUnavailable when the store can't be reached, and StoreFull where it writes."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, retention: Retention) -> None:
         self._c = context
+        self._retention = retention
 
     async def put_snapshot(
         self,
@@ -56,10 +54,10 @@ class SnapshotStore:
         turn: str,
         snapshot: Snapshot,
     ) -> Outcome:
-        """Store the state at a committed turn: OK, or ENDED where the session is no more.
+        """Store the state at a committed turn: OK, or ENDED where the session is no more, or has left that turn behind.
 
         The first snapshot of a turn stays. fence: the turn's owner's; a newer one refuses nothing. Raises ValueError
-        where a leaf's bytes do not fit its dtype and shape, CorruptState where the turn is unknown.
+        where a leaf's bytes do not fit its dtype and shape.
         """
         keys, connection, ttl = self._c.keys, self._c.connection, self._c.options.session_ttl_ms
         lineage = ids.lineage_of(session.id)
@@ -74,48 +72,18 @@ class SnapshotStore:
                 # What refuses blocks refuses the manifest too, and says why.
                 if await connection.run(PUT_BLOCKS, [key, turns, blocks], [ttl, turn, *flat]) != b"OK":
                     break
-            word, *rest = await connection.run(PUT_MANIFEST, [key, turns, snaps, blocks], [ttl, turn, manifest, *blobs])
+            word, *rest = await connection.run(
+                PUT_MANIFEST,
+                [key, turns, snaps, blocks, self._c.keys.lineage(lineage)],
+                [ttl, turn, manifest, *blobs],
+            )
             if word == b"OK":
-                await self._prune(lineage, turn)
+                await self._retention.prune(lineage)
                 return Outcome.OK
-            if word == b"GONE":
+            if word in (b"GONE", b"UNKNOWN"):
                 return Outcome.ENDED
-            if word == b"UNKNOWN":
-                raise CorruptState(f"a snapshot was taken at turn {turn}, which is not committed")
             missing = [name.decode() for name in rest]
         raise CorruptState(f"the blocks of the snapshot at turn {turn} keep vanishing")
-
-    async def _prune(self, lineage: str, latest: str) -> None:
-        """Drop the snapshots above the bound, never the latest, those that can't be read, and blocks no other names.
-
-        What changes meanwhile is left to the next snapshot. A block whose manifest is yet to come may go: its writer
-        is told so and sends it again.
-        """
-        snaps, blocks = self._c.keys.snaps(lineage), self._c.keys.blocks(lineage)
-        # In this order: a block whose manifest is among these is never taken for an orphan.
-        stored, names = await self._c.connection.pipeline([("HGETALL", snaps), ("HKEYS", blocks)])
-        bodies: dict[str, dict[str, Any]] = {}
-        for name, data in stored.items():
-            # A turn without a snapshot is replayed; a damaged one would keep its blocks and its place for ever.
-            with suppress(CorruptState):
-                bodies[name.decode()] = read_manifest(name.decode(), data)
-        if latest not in bodies:
-            return
-        order = sorted(bodies, key=lambda name: int(bodies[name]["position"]))
-        positions = [bodies[name]["position"] for name in order]
-        thinned = thin(positions, order.index(latest), self._c.options.snapshots_kept)
-        kept = bodies.keys() - {order[i] for i in thinned}
-        used = {name for turn in kept for name in hashes(bodies[turn])}
-        dropped = [name for name in stored if name.decode() not in kept]
-        orphans = [name for name in names if name.decode() not in used]
-        if not dropped and not orphans:
-            return
-        seen = [
-            item
-            for name, data in stored.items()
-            for item in (name, hashlib.sha1(data, usedforsecurity=False).hexdigest())
-        ]
-        await self._c.connection.run(PRUNE, [snaps, blocks], [len(stored), len(dropped), *seen, *dropped, *orphans])
 
     async def get_snapshot(self, session_id: str, turn: str) -> Snapshot | None:
         """The snapshot at a turn, None where there is none. Raises CorruptState naming leaf or block and why."""

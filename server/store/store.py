@@ -1,9 +1,11 @@
 """One connection, and the parts of the store that share it.
 
 sessions   the api's side: sessions, accepting and cancelling turns
+branches   the api's side: forking, rewinding, deleting
 turns      the worker's side: begin, append, commit, fail, the chain of turns
 queue      deliveries, heartbeats, the call to cancel
 snapshots  states as blocks
+retention  what is still needed of a lineage
 hub        a generation's events, for whoever streams them
 """
 
@@ -14,13 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from server.errors import StartupError
-from server.store import queue, sessions, snapshots, turns
+from server.store import branches, queue, retention, sessions, snapshots, turns
+from server.store.branches import BranchStore
 from server.store.channels import Channels
 from server.store.connection import Connection
 from server.store.events import EventHub
 from server.store.keys import Keys
 from server.store.options import Context, StoreOptions
 from server.store.queue import WorkQueue
+from server.store.retention import Retention
 from server.store.scripts import Scripts, packaged
 from server.store.sessions import SessionStore
 from server.store.snapshots import SnapshotStore
@@ -28,7 +32,7 @@ from server.store.turns import TurnStore
 
 __all__ = ["Store", "StoreOptions", "open_store"]
 
-CALLS = (*queue.CALLS, *sessions.CALLS, *snapshots.CALLS, *turns.CALLS)
+CALLS = (*branches.CALLS, *queue.CALLS, *retention.CALLS, *sessions.CALLS, *snapshots.CALLS, *turns.CALLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,11 @@ class Store:
     """Belongs to one event loop; a thread with a loop of its own opens a store of its own."""
 
     sessions: SessionStore
+    branches: BranchStore
     turns: TurnStore
     queue: WorkQueue
     snapshots: SnapshotStore
+    retention: Retention
     hub: EventHub
     context: Context
     channels: Channels
@@ -72,11 +78,14 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
     context = Context(connection, Keys(options.prefix), options, clock)
     channels = Channels(connection)
     work = WorkQueue(context, channels)
+    kept, retained = SessionStore(context, work), Retention(context)
     store = Store(
-        sessions=SessionStore(context, work),
+        sessions=kept,
+        branches=BranchStore(context, kept, retained),
         turns=TurnStore(context),
         queue=work,
-        snapshots=SnapshotStore(context),
+        snapshots=SnapshotStore(context, retained),
+        retention=retained,
         hub=EventHub(context, channels),
         context=context,
         channels=channels,

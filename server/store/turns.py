@@ -21,7 +21,7 @@ from server.store.codec import (
 )
 from server.store.index import TenantIndex
 from server.store.options import Context
-from server.store.records import Begun, Event, Fence, Outcome, Result, Session, Status, Turn
+from server.store.records import Begun, Event, Fence, Generation, Outcome, Result, Session, Status, Turn, TurnRequest
 from server.store.scripts import Call, Value
 
 BEGIN = Call("begin", ("gen", "session"), ("gid", "nonce", "now", "events_ttl_ms"))
@@ -33,19 +33,20 @@ APPEND = Call(
 )
 COMMIT = Call(
     "commit",
-    ("gen", "events", "session", "turns", "snaps", "blocks", "gone"),
+    ("gen", "events", "session", "turns", "snaps", "blocks", "lineage", "gone"),
     (
         *("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel"),
-        *("turn_id", "turn", "parent", "length", "end", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms"),
+        *("turn_id", "turn", "parent", "length", "end", "session_ttl_ms", "events_ttl_ms", "gone_ttl_ms", "worker"),
     ),
 )
 FINISH = Call(
     "finish",
-    ("gen", "events", "session", "turns", "snaps", "blocks", "gone"),
-    ("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel", "events_ttl_ms"),
+    ("gen", "events", "session", "lineage", "gone"),
+    ("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel", "events_ttl_ms", "branch"),
 )
+PLACE = Call("place", ("session",), ("worker", "turn_id", "tier"))
 CHAIN = Call("chain", ("turns",), ("turn_id", "count"), more_args=("stop",))
-CALLS = (BEGIN, APPEND, COMMIT, FINISH, CHAIN)
+CALLS = (BEGIN, APPEND, COMMIT, FINISH, PLACE, CHAIN)
 
 _CHAIN_PAGE = 256  # turns read at once
 
@@ -61,7 +62,8 @@ class TurnStore:
         """Make a generation this worker's: the fence goes up, the status is running.
 
         nonce: `keys.new_nonce()`, one per attempt. None: it has ended or expired (or its id is none): acknowledge the
-        delivery and forget it. Raises CorruptState where its record or its events can't be read.
+        delivery and forget it. Raises CorruptState where its record, its session's or its events can't be read; it has
+        then been ended with that error, so that its session is free.
         """
         if ids.parse_generation(generation_id) is None:
             return None
@@ -77,20 +79,36 @@ class TurnStore:
         )
         if answer[0] == b"ENDED":
             return None
+        fence = Fence(answer[1].decode())
         # No one else can write any of these now, so they need not be read in the script.
         fields, held, ttl, entries = await connection.pipeline(
             [("HGETALL", gen), ("HGETALL", key), ("PTTL", key), ("XRANGE", keys.events(generation_id), "-", "+")]
         )
-        generation = decode_generation(generation_id, fields)
-        if generation.request is None:
-            raise CorruptState(f"the request of generation {generation_id} is missing")
-        return Begun(
-            generation=generation,
-            request=generation.request,
-            session=decode_session(session_id, held, self._c.clock() + max(ttl, 0) / 1000),
-            fence=Fence(answer[1].decode()),
-            emitted=tuple(stream_event(generation_id, entry) for entry in entries),
+        try:
+            generation = decode_generation(generation_id, fields)
+            return Begun(
+                generation=generation,
+                request=_asked(generation),
+                session=decode_session(session_id, held, self._c.clock() + max(ttl, 0) / 1000),
+                fence=fence,
+                emitted=tuple(stream_event(generation_id, entry) for entry in entries),
+            )
+        except CorruptState as error:
+            last = int(entries[-1][0].partition(b"-")[0]) if entries else 0
+            body = {**error.body()["error"], "status": error.status}
+            result = Result("error", {}, {}, 0, error=body)
+            final = Event(last + 1, "error", {"error": body})
+            await self._finish(generation_id, session_id, fence, Status.FAILED, result, final)
+            raise
+
+    async def waiting(self, generation_ids: Sequence[str]) -> set[str]:
+        """Which of these are accepted and nobody has begun them."""
+        found = await self._c.connection.pipeline(
+            [("HGET", self._c.keys.generation(gid), "status") for gid in generation_ids]
         )
+        return {
+            gid for gid, status in zip(generation_ids, found, strict=True) if status == Status.QUEUED.value.encode()
+        }
 
     def _append_call(
         self, generation_id: str, fence: Fence, events: Sequence[Event]
@@ -120,16 +138,39 @@ class TurnStore:
         answers = await self._c.connection.run_many(APPEND, [self._append_call(*row) for row in rows])
         return [_row(row[0], answer) for row, answer in zip(rows, answers, strict=True)]
 
-    async def commit(self, begun: Begun, turn: Turn | None, result: Result, final: Event) -> Outcome:
+    async def commit(
+        self, begun: Begun, turn: Turn | None, result: Result, final: Event, worker: str | None = None
+    ) -> Outcome:
         """End a generation: OK or FENCED. All or nothing: turn, session's head, status, `done` event, TTLs.
 
         turn None: nothing is kept (cancelled before its first token, or store=false; a session made for a
         store=false request goes with it), and a full store is no obstacle. The status is cancelled where
-        result.finish_reason is "cancelled".
+        result.finish_reason is "cancelled". worker: who keeps the state warm.
         Raises CorruptState when the stream has lost the events before `final`.
         """
         status = Status.CANCELLED if result.finish_reason == "cancelled" else Status.DONE
-        return await self._end(begun, turn, status, result, final)
+        gid, session = begun.generation.id, begun.session
+        if turn is None:
+            return await self._finish(gid, session.id, begun.fence, status, result, final)
+        keys, options, lineage = self._c.keys, self._c.options, ids.lineage_of(gid)
+        answer = await self._c.connection.run(
+            COMMIT,
+            [
+                *(keys.generation(gid), keys.events(gid), keys.session(session.id), keys.turns(lineage)),
+                *(keys.snaps(lineage), keys.blocks(lineage), keys.lineage(lineage), keys.gone(session.id)),
+            ],
+            [
+                *self._said(gid, begun.fence, status, result, final),
+                *(turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end),
+                *(options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms, worker or ""),
+            ],
+        )
+        if answer == b"MISMATCH":
+            raise CorruptState(f"the turn of generation {gid} does not follow the head of session {session.id}")
+        outcome = _outcome(gid, answer)
+        if outcome is Outcome.OK:
+            await self._index.touch(session.tenant, session.id)
+        return outcome
 
     async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
         """End a generation with an `error` event and no turn; in a full store too.
@@ -137,32 +178,38 @@ class TurnStore:
         error: the inside of `PerennialError.body()`.
         """
         result = Result("error", {}, {}, begun.session.length, error=error)
-        return await self._end(begun, None, Status.FAILED, result, final)
+        return await self._finish(begun.generation.id, begun.session.id, begun.fence, Status.FAILED, result, final)
 
-    async def _end(self, begun: Begun, turn: Turn | None, status: Status, result: Result, final: Event) -> Outcome:
-        keys, options = self._c.keys, self._c.options
-        gid, session = begun.generation.id, begun.session
-        lineage = ids.lineage_of(gid)
-        touched = [
-            *(keys.generation(gid), keys.events(gid), keys.session(session.id), keys.turns(lineage)),
-            *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(session.id)),
+    async def _finish(
+        self, gid: str, session_id: str, fence: Fence, status: Status, result: Result, final: Event
+    ) -> Outcome:
+        """End a generation that keeps nothing."""
+        keys = self._c.keys
+        answer = await self._c.connection.run(
+            FINISH,
+            [
+                *(keys.generation(gid), keys.events(gid), keys.session(session_id)),
+                *(keys.lineage(ids.lineage_of(gid)), keys.gone(session_id)),
+            ],
+            [
+                *self._said(gid, fence, status, result, final),
+                *(self._c.options.events_ttl_ms, ids.branch_of(session_id)),
+            ],
+        )
+        return _outcome(gid, answer)
+
+    def _said(self, gid: str, fence: Fence, status: Status, result: Result, final: Event) -> list[Value]:
+        """What commit and finish take alike."""
+        return [
+            *(gid, fence, repr(self._c.clock()), status, encode_result(result, final.data)),
+            *(final.sequence, final.type, encode_data(final.data), self._c.keys.live(gid)),
         ]
-        said: list[Value] = [
-            *(gid, begun.fence, repr(self._c.clock()), status, encode_result(result, final.data)),
-            *(final.sequence, final.type, encode_data(final.data), keys.live(gid)),
-        ]
-        if turn is None:
-            answer = await self._c.connection.run(FINISH, touched, [*said, options.events_ttl_ms])
-        else:
-            kept: list[Value] = [turn.id, encode_turn(turn), turn.parent or "", turn.length, turn.end]
-            lives = [options.session_ttl_ms, options.events_ttl_ms, options.gone_ttl_ms]
-            answer = await self._c.connection.run(COMMIT, touched, [*said, *kept, *lives])
-        if answer == b"MISMATCH":
-            raise CorruptState(f"the turn of generation {gid} does not follow the head of session {session.id}")
-        outcome = _outcome(gid, answer)
-        if outcome is Outcome.OK and turn is not None:
-            await self._index.touch(session.tenant, session.id)
-        return outcome
+
+    async def place(self, worker: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Say where this worker has states of (session, turn) by now: "slot", "ram" or "redis" (no more)."""
+        await self._c.connection.run_many(
+            PLACE, [([self._c.keys.session(session)], [worker, turn, tier]) for session, turn, tier in rows]
+        )
 
     async def read_turns(self, session: Session, stop: frozenset[str] = frozenset()) -> list[Turn]:
         """The chain from the root (or from the child of the first turn met in `stop`) to the head, oldest first.
@@ -203,6 +250,12 @@ def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -
     if wanted is None and length != 0:
         raise CorruptState(f"the first turn of session {session.id} begins at {length}, not at 0")
     return turns[::-1]
+
+
+def _asked(generation: Generation) -> TurnRequest:
+    if generation.request is None:
+        raise CorruptState(f"the request of generation {generation.id} is missing")
+    return generation.request
 
 
 def _row(generation_id: str, answer: bytes | PerennialError) -> Outcome | PerennialError:

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Ask for a generation's end. Returns GONE, ENDED (already), ASKED (running: flagged), or OK: it was still queued
 -- and is cancelled here and now, so that no worker will begin it.
--- KEYS: gen events session
--- ARGV: gid now result data channel events_ttl_ms
+-- KEYS: gen events session lineage
+-- ARGV: gid now result data channel events_ttl_ms branch
 local gen, events, session = KEYS[1], KEYS[2], KEYS[3]
 local status = redis.call("HGET", gen, "status")
 if not status then
@@ -18,8 +18,11 @@ end
 local held = redis.call("HMGET", session, "running", "stored")
 if held[1] == ARGV[1] then
   if held[2] == "0" then
-    -- Made for this request alone; it has no turns yet.
+    -- Made for this request alone.
     redis.call("DEL", session)
+    if redis.call("HDEL", KEYS[4], "b:" .. ARGV[7]) == 1 then
+      redis.call("HINCRBY", KEYS[4], "version", 1)
+    end
   else
     redis.call("HSET", session, "running", "")
   end

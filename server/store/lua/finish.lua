@@ -2,8 +2,8 @@
 -- End a generation that keeps nothing, under the fence: the session is idle again (or gone, where it was made for
 -- this request alone), the status, the last event, TTLs. A full store must not keep a session busy.
 -- Returns OK, FENCED or HOLE (an event before the last is missing). A repeat whose result is the one stored answers OK.
--- KEYS: gen events session turns snaps blocks gone
--- ARGV: gid fence now status result sequence type data channel events_ttl_ms
+-- KEYS: gen events session lineage gone
+-- ARGV: gid fence now status result sequence type data channel events_ttl_ms branch
 local gen, events, session = KEYS[1], KEYS[2], KEYS[3]
 local held = redis.call("HMGET", gen, "fence", "status", "result")
 if held[1] ~= ARGV[2] then
@@ -23,7 +23,11 @@ if tonumber(ARGV[6]) ~= last + 1 then
 end
 
 if owner[3] == "0" then
-  redis.call("DEL", session, KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+  redis.call("DEL", session, KEYS[5])
+  -- A fork that was made for this request; the branch it was forked from has the rest.
+  if redis.call("HDEL", KEYS[4], "b:" .. ARGV[11]) == 1 then
+    redis.call("HINCRBY", KEYS[4], "version", 1)
+  end
 else
   redis.call("HSET", session, "updated", ARGV[3], "running", "")
 end

@@ -1,21 +1,28 @@
 #!lua flags=allow-oom
--- Drop snapshots and blocks that none of the others names, if the manifests are still those the caller saw: a block
--- of one that came meanwhile is kept. A writer whose manifest is yet to come is told which of its blocks are missing.
--- The arguments after the counts: turns seen and the SHA-1 of each one's manifest, turns to drop, hashes to drop.
--- Returns OK or CHANGED.
--- KEYS: snaps blocks
--- ARGV: seen dropped [item]...
-local seen, dropped = tonumber(ARGV[1]), tonumber(ARGV[2])
-if redis.call("HLEN", KEYS[1]) ~= seen then
+-- Drop snapshots, turns and blocks that no branch needs, and the entries of branches that are no more, if nothing
+-- changed since the caller looked that could need them: every fork, rewind, deletion and snapshot raises the
+-- lineage's version. A commit does not: it needs its parent, which is a head. Blocks whose manifest is yet to come may
+-- go; their writer is told so. A session's figures are changed by differences: turns may have been committed since.
+-- The items: snapshots, turns and blocks to drop, dead branches, then for each session what its `kept` and its
+-- `stored_bytes` change by. Returns OK or CHANGED.
+-- KEYS: lineage snaps turns blocks [session]...
+-- ARGV: version snaps turns blocks branches [item]...
+local lineage = KEYS[1]
+if redis.call("HGET", lineage, "version") ~= ARGV[1] then
   return "CHANGED"
 end
-for i = 3, 2 + 2 * seen, 2 do
-  local manifest = redis.call("HGET", KEYS[1], ARGV[i])
-  if not manifest or redis.sha1hex(manifest) ~= ARGV[i + 1] then
-    return "CHANGED"
+local at = 6
+for i, key in ipairs({ KEYS[2], KEYS[3], KEYS[4], lineage }) do
+  for _ = 1, tonumber(({ ARGV[2], ARGV[3], ARGV[4], ARGV[5] })[i]) do
+    redis.call("HDEL", key, ARGV[at])
+    at = at + 1
   end
 end
-for i = 3 + 2 * seen, #ARGV do
-  redis.call("HDEL", i < 3 + 2 * seen + dropped and KEYS[1] or KEYS[2], ARGV[i])
+for i = 5, #KEYS do
+  if redis.call("EXISTS", KEYS[i]) == 1 then
+    redis.call("HINCRBY", KEYS[i], "kept", ARGV[at])
+    redis.call("HINCRBY", KEYS[i], "stored_bytes", ARGV[at + 1])
+  end
+  at = at + 2
 end
 return "OK"

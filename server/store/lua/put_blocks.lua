@@ -1,7 +1,7 @@
 #!lua
 -- Store blocks of a snapshot at a committed turn. Whose fence is the session's by now does not matter: a committed
 -- turn never changes, nor does the state at it, and a block is named by what it holds.
--- Returns OK, GONE (the session is no more) or UNKNOWN (no such turn is committed).
+-- Returns OK, GONE (the session is no more) or UNKNOWN (there is no such turn, or no more).
 -- KEYS: session turns blocks
 -- ARGV: session_ttl_ms turn_id [hash data]...
 if redis.call("EXISTS", KEYS[1]) == 0 then

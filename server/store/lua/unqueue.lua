@@ -1,10 +1,15 @@
 #!lua flags=allow-oom
 -- Take a generation that was cancelled before it began out of the queue, also where a worker has just been given it.
--- A repeat finds nothing and leaves it so.
--- KEYS: queue queued
--- ARGV: group
-local id = redis.call("GET", KEYS[2])
-if id then
+-- `place` is where it was seen, "<id> <whose stream>", or empty. Returns OK, or where it is instead.
+-- KEYS: stream queued intended
+-- ARGV: group gid place
+redis.call("ZREM", KEYS[3], ARGV[2])
+local place = redis.call("GET", KEYS[2]) or ""
+if place ~= ARGV[3] then
+  return place
+end
+if place ~= "" then
+  local id = string.match(place, "^%S+")
   redis.call("XACK", KEYS[1], ARGV[1], id)
   redis.call("XDEL", KEYS[1], id)
   redis.call("DEL", KEYS[2])

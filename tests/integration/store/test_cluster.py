@@ -74,7 +74,7 @@ async def test_a_whole_life_stays_within_its_slots(cluster: Store) -> None:
     turn = turn_after(begun, (1,))
     assert await cluster.turns.commit(begun, turn, result_of(turn), Event(2, "done", {})) is Outcome.OK
     assert await reading == [1, 2]
-    await cluster.sessions.delete_session("tenant", session.id)
+    await cluster.branches.delete("tenant", session.id)
     with pytest.raises(SessionGone):
         await cluster.sessions.get_session("tenant", session.id)
 

@@ -77,7 +77,7 @@ async def test_what_ends_things_goes_on(store: Store, open_another: OpenAnother)
         await another.queue.ack(held)
         assert await another.queue.takeover("heir", 0) == []
         assert await another.queue.claim("w", 8, 0) == []
-        await another.sessions.delete_session("tenant", session.id)
+        await another.branches.delete("tenant", session.id)
         with pytest.raises(SessionGone):
             await another.sessions.get_session("tenant", session.id)
         await another.queue.retire("w")

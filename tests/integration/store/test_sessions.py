@@ -59,7 +59,7 @@ async def test_another_tenants_ids_answer_like_unknown_ones(store: Store) -> Non
         with pytest.raises(GenerationNotFound):
             await call("other", generation.id)
     with pytest.raises(SessionNotFound):
-        await store.sessions.delete_session("other", generation.session)
+        await store.branches.delete("other", generation.session)
 
 
 async def test_accept_writes_the_request_and_queues_it(store: Store) -> None:
@@ -81,7 +81,7 @@ async def test_a_busy_session_names_what_it_runs(store: Store) -> None:
         with pytest.raises(SessionBusy, match=first.id):
             await store.sessions.accept(seen, request())
     with pytest.raises(SessionBusy, match=first.id):
-        await store.sessions.delete_session("tenant", idle.id)
+        await store.branches.delete("tenant", idle.id)
     assert await store.queue.depth() == 1
 
 
@@ -135,13 +135,13 @@ async def test_a_turn_moves_the_head(store: Store) -> None:
 async def test_delete_leaves_a_tombstone_for_its_owner_only(store: Store) -> None:
     session, _, _ = await run_turn(store)
     lineage = ids.lineage_of(session.id)
-    await store.sessions.delete_session("tenant", session.id)
+    await store.branches.delete("tenant", session.id)
     with pytest.raises(SessionGone):
         await store.sessions.get_session("tenant", session.id)
     with pytest.raises(SessionNotFound):
         await store.sessions.get_session("other", session.id)
     with pytest.raises(SessionGone):
-        await store.sessions.delete_session("tenant", session.id)
+        await store.branches.delete("tenant", session.id)
     with pytest.raises(SessionGone):
         await store.sessions.accept(session, request())
     left = {name.split(":")[2] for name in await own_keys(store) if f"{{{lineage}}}" in name}
@@ -152,7 +152,7 @@ async def test_a_damaged_session_can_be_deleted(store: Store) -> None:
     session, turn, _ = await run_turn(store)
     key = store.context.keys.turns(ids.lineage_of(session.id))
     await store.context.connection.call("HSET", key, turn.id, b"broken")
-    await store.sessions.delete_session("tenant", session.id)
+    await store.branches.delete("tenant", session.id)
     with pytest.raises(SessionGone):
         await store.sessions.get_session("tenant", session.id)
 
@@ -173,7 +173,7 @@ async def test_sessions_are_listed_last_used_first_in_pages(store: Store, open_a
         now[0] += i % 2  # pairs share a time
         made.append(await timed.sessions.create_session(NEW))
     await timed.sessions.create_session(NewSession("other", "m", "f", 1))
-    await timed.sessions.delete_session("tenant", made.pop(3).id)
+    await timed.branches.delete("tenant", made.pop(3).id)
     await store.context.connection.call("DEL", store.context.keys.session(made.pop(1).id))
     expected = [s.id for s in sorted(made, key=lambda s: (s.updated, s.id), reverse=True)]
 

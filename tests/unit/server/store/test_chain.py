@@ -40,6 +40,7 @@ def session(head: int = 3) -> Session:
         state_bytes=0,
         stored_bytes=0,
         turns=head + 1,
+        kept=head + 1,
     )
 
 

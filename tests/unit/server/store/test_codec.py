@@ -157,7 +157,7 @@ def test_an_event_that_can_not_be_read_is_named(bad: tuple[bytes, bytes]) -> Non
 SESSION = {
     b"tenant": b"t", b"model": b"m", b"fingerprint": b"f", b"head": b"", b"length": b"0", b"end": b"raw",
     b"created": b"1.5", b"updated": b"2.5", b"running": b"", b"fence": b"0-", b"state_bytes": b"10",
-    b"stored_bytes": b"0", b"turns": b"0", b"stored": b"1",
+    b"stored_bytes": b"0", b"turns": b"0", b"kept": b"0", b"stored": b"1",
 }  # fmt: skip
 GENERATION = {b"session": b"s", b"tenant": b"t", b"status": b"done", b"created": b"1.0", b"updated": b"2.0"}
 

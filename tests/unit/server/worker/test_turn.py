@@ -41,6 +41,7 @@ def begun(request: TurnRequest, emitted: tuple[Event, ...] = ()) -> Begun:
         state_bytes=1,
         stored_bytes=1,
         turns=1,
+        kept=1,
     )
     gid = new_generation_id(sid.split("_")[1])
     generation = Generation(gid, sid, "t", Status.RUNNING, request, False, None, 100.0, 100.0)
