@@ -1,7 +1,7 @@
 """Fixtures for whatever needs a real store: `valkey` (one per test session), `store`, `open_another`.
 
 A conftest takes them with `from fixtures_store import open_another, store, valkey`. Each test has a key prefix of its
-own, and fails when it leaves a key without a time to live, except the queue's stream.
+own, and fails when it leaves a key without a time to live, except the queue's streams.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ async def own_keys(store: Store) -> list[str]:
 
 
 async def immortal_keys(store: Store) -> list[str]:
-    """Those without a time to live, the queue's stream aside."""
-    names = [name for name in await own_keys(store) if name != store.context.keys.queue]
+    """Those without a time to live, the queue's streams aside: everybody's, and one per worker."""
+    queue = store.context.keys.queue
+    names = [name for name in await own_keys(store) if name != queue and not name.startswith(f"{queue}:")]
     lives = await store.context.connection.pipeline([("PTTL", name) for name in names])
     return [name for name, life in zip(names, lives, strict=True) if life == -1]
 

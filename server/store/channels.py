@@ -15,7 +15,8 @@ from typing import Any
 
 import redis.exceptions
 
-from server.store.connection import Connection, cancellable
+from server.store.connection import Connection
+from server.store.node import cancellable
 
 _CAPACITY = 512  # messages an inbox holds for a slow reader
 _PING_S = 10.0  # a silent connection is asked for a sign of life this often, and given up after as long again

@@ -1,4 +1,4 @@
-"""The one way to Redis or Valkey: a bounded pool, bounded retries, and errors of ours only.
+"""The one way to Redis or Valkey, one server or a cluster: bounded pools, bounded retries, and errors of ours only.
 
 Every command has a timeout, is repeated a few times with growing, jittered pauses when the connection fails, and then
 raises StoreUnavailable; so whatever is sent here must bear being sent twice. A full store is StoreFull. No exception
@@ -8,19 +8,16 @@ of redis-py leaves this file, and none of ours carries what was written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import redis.exceptions
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
 
 from server.errors import PerennialError, StoreFull, StoreUnavailable
+from server.store.cluster import Cluster
+from server.store.node import Command, Node
 from server.store.scripts import Call, Prepared, Scripts, Value
-
-Command = Sequence[Value | float]
 
 
 def translate(error: Exception) -> PerennialError:
@@ -34,6 +31,10 @@ def translate(error: Exception) -> PerennialError:
         return StoreUnavailable("The session store refuses this server's name or password.")
     if isinstance(error, redis.exceptions.BusyLoadingError):
         return StoreUnavailable("The session store is still loading its data; try again shortly.")
+    if isinstance(
+        error, redis.exceptions.ClusterDownError | redis.exceptions.AskError | redis.exceptions.TryAgainError
+    ):
+        return StoreUnavailable("The session store's cluster is incomplete or being changed; try again shortly.")
     if isinstance(error, redis.exceptions.ResponseError):
         word = text.split(" ", 1)[0]
         return StoreUnavailable(
@@ -59,44 +60,50 @@ def translated() -> Iterator[None]:
         raise translate(error) from (None if isinstance(error, redis.exceptions.ResponseError) else error)
 
 
-async def cancellable(work: Awaitable[Any]) -> Any:
-    """Await it, and honour a cancellation that it swallowed.
-
-    redis-py writes under `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes at the moment the
-    write is done; a task that then waits for something else would never end.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    result = await work
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
-
-
 class Connection:
-    """Commands, pipelines and scripts over one pool; safe for any number of tasks of one event loop."""
+    """Commands, pipelines and scripts; safe for any number of tasks of one event loop."""
 
-    def __init__(self, url: str, scripts: Scripts, *, timeout_s: float, retries: int, connections: int = 64) -> None:
-        """url: redis://, rediss:// or unix://. timeout_s: of every read, write and connect."""
+    def __init__(self, url: str, scripts: Scripts, *, timeout_s: float, retries: int) -> None:
+        """url: redis://, rediss:// or unix://, of a server or of any node of a cluster: the first answer says which.
+
+        timeout_s: of every read, write and connect.
+        """
         self.timeout_s = timeout_s
         self._scripts = scripts
-        # Untyped in redis-py.
-        self._pool: Any = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=timeout_s,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            socket_read_size=1 << 18,
-            retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), retries),
-        )
-        self._redis: Any = Redis(connection_pool=self._pool)
+        self._url = url
+        self._retries = retries
+        self._server: Node | Cluster = Node(url, None, timeout_s=timeout_s, retries=retries)
+        self._known = False
+        self._lock = asyncio.Lock()
+
+    async def _send(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers, exceptions among them."""
+        if not self._known:
+            await self._find_out()
+        return await self._server.send(commands)
+
+    async def _find_out(self) -> None:
+        """Whether it is a cluster."""
+        async with self._lock:
+            if not self._known:
+                [info] = await self._server.send([("INFO", "cluster")])
+                if isinstance(info, Exception):
+                    raise info
+                if info.get("cluster_enabled"):
+                    await self._server.close()
+                    self._server = Cluster(self._url, timeout_s=self.timeout_s, retries=self._retries)
+                self._known = True
+
+    async def _one(self, command: Command) -> Any:
+        [answer] = await self._send([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def call(self, *command: Value | float) -> Any:
         """One command."""
         with translated():
-            return await cancellable(self._redis.execute_command(*command))
+            return await self._one(command)
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one round trip; the first error among the answers is raised."""
@@ -109,22 +116,14 @@ class Connection:
                     raise answer
             return answers
 
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers, exceptions among them."""
-        pipe = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        answers: list[Any] = await cancellable(pipe.execute(raise_on_error=False))
-        return answers
-
     async def run(self, call: Call, keys: Sequence[Value], args: Sequence[Value]) -> Any:
         """One script, by its hash; in full where the server does not know it yet."""
         script = self._scripts.prepare(call, keys, args)
         with translated():
             try:
-                return await cancellable(self._redis.execute_command(*script.by_hash()))
+                return await self._one(script.by_hash())
             except redis.exceptions.NoScriptError:
-                return await cancellable(self._redis.execute_command(*script.in_full()))
+                return await self._one(script.in_full())
 
     async def run_many(self, call: Call, calls: Sequence[tuple[Sequence[Value], Sequence[Value]]]) -> list[Any]:
         """One script with several (keys, args), in one round trip, each atomic by itself.
@@ -142,7 +141,7 @@ class Connection:
     async def _settle(self, script: Prepared, answer: Any) -> Any:
         try:
             if isinstance(answer, redis.exceptions.NoScriptError):
-                return await cancellable(self._redis.execute_command(*script.in_full()))
+                return await self._one(script.in_full())
             if isinstance(answer, Exception):
                 raise answer
         except redis.exceptions.ResponseError as error:
@@ -153,9 +152,8 @@ class Connection:
 
     def dedicated(self) -> Any:
         """A redis-py connection of its own, not connected yet, for pub/sub; its owner closes it."""
-        return self._pool.make_connection()
+        return self._server.dedicated()
 
     async def close(self) -> None:
-        """Close every connection of the pool."""
-        await self._redis.aclose()
-        await self._pool.disconnect()
+        """Close every connection."""
+        await self._server.close()

@@ -95,7 +95,7 @@ class WorkQueue:
                 return int(waiting)
 
     async def intend(self, generation_id: str) -> None:
-        """Note that this generation is about to be accepted and then enqueued, lest it be forgotten. Raises StoreFull."""
+        """Note that this generation is about to be accepted and enqueued, lest it be forgotten. Raises StoreFull."""
         await self._c.connection.run(
             INTEND,
             [self._c.keys.intended],
@@ -103,7 +103,7 @@ class WorkQueue:
         )
 
     async def forgotten(self, older_than_s: float, limit: int) -> list[str]:
-        """Up to `limit` generations that were noted so long ago and neither enqueued nor withdrawn since, oldest first."""
+        """Up to `limit` generations noted so long ago and neither enqueued nor withdrawn since, oldest first."""
         found = await self._c.connection.call(
             "ZRANGEBYSCORE", self._c.keys.intended, "-inf", repr(self._c.clock() - older_than_s), "LIMIT", 0, limit
         )
@@ -140,7 +140,7 @@ class WorkQueue:
     async def claim(self, worker_id: str, count: int, block_ms: int) -> list[Delivery]:
         """Up to `count` new deliveries; waits up to `block_ms` ms for the first (0: not at all).
 
-        The oldest of what waits before this worker and before everybody; where there are none, what waits before others.
+        The oldest of what waits before this worker and before everybody; where there is none, what waits before others.
         """
         # A read may block for less than a connection's timeout, so a long wait is several reads.
         longest = max(1, min(_LOOK_MS, int(self._c.connection.timeout_s * 500)))
@@ -166,11 +166,11 @@ class WorkQueue:
 
     async def _next(self, worker_id: str, count: int, wait_ms: int) -> list[Delivery]:
         """What comes within this time before this worker or before everybody."""
-        streams = {self._c.keys.stream(owner).encode(): owner for owner in (worker_id, "")}
+        owners = {self._c.keys.stream(owner): owner for owner in (worker_id, "")}
         try:
             answer = await self._c.connection.call(
                 *("XREADGROUP", "GROUP", GROUP, worker_id, "COUNT", count, "BLOCK", wait_ms),
-                *("STREAMS", *streams, ">", ">"),
+                *("STREAMS", *owners, ">", ">"),
             )
         except StoreUnavailable as error:
             # The stream is gone: the store was emptied, or this worker was taken for dead. The next look mends it.
@@ -178,7 +178,7 @@ class WorkQueue:
                 raise
             return []
         found = [
-            Delivery(name.decode(), fields[b"generation"].decode(), 1, streams[stream])
+            Delivery(name.decode(), fields[b"generation"].decode(), 1, owners[stream.decode()])
             for stream, entries in answer or ()
             for name, fields in entries
         ]

@@ -16,6 +16,9 @@ from server.store.records import Delivery
 
 log = get_logger()
 
+# A look costs two round trips. Looked for this often, what a dead worker held goes on in time.
+_LOOK_S = 0.25
+
 
 class Claims:
     """`take` is called with each new delivery. Times in s."""
@@ -30,12 +33,15 @@ class Claims:
         takeover_s: float,
         poll_s: float,
     ) -> None:
+        """takeover_s: what nobody renews for so long is taken over, of a dead worker sooner. poll_s: between tries of
+        a store that does not answer."""
         self._queue = queue
         self._worker_id = worker_id
         self._limit = limit
         self._take = take
         self._takeover_s = takeover_s
         self._poll_s = poll_s
+        self._look_s = min(poll_s, _LOOK_S)
         self._held: dict[str, Delivery] = {}
         self._room = asyncio.Event()
         self._closed = False
@@ -46,7 +52,7 @@ class Claims:
         return tuple(self._held.values())
 
     def close(self) -> None:
-        """Take no more. What arrives all the same is left unacknowledged."""
+        """Take no more. What arrives all the same is given back."""
         self._closed = True
 
     async def run(self, taken_over: Callable[[], None]) -> None:
@@ -64,17 +70,23 @@ class Claims:
                 continue
             try:
                 if loop.time() >= look:
-                    look = loop.time() + self._poll_s
+                    look = loop.time() + self._look_s
                     found = await self._queue.takeover(self._worker_id, int(self._takeover_s * 1000), free)
                     fresh = [d for d in found if d.generation not in self._held]
                     for _ in fresh:
                         taken_over()
                     self._accept(fresh)
                     continue
-                self._accept(await self._queue.claim(self._worker_id, free, int(self._poll_s * 1000)))
+                await self._receive(await self._queue.claim(self._worker_id, free, int(self._look_s * 1000)))
             except (StoreUnavailable, StoreFull) as error:
                 log.warning("claim failed", error=error.message)
                 await asyncio.sleep(self._poll_s)
+
+    async def _receive(self, found: list[Delivery]) -> None:
+        if self._closed:
+            await self._queue.give_back(self._worker_id, found)
+        else:
+            self._accept(found)
 
     def _accept(self, found: list[Delivery]) -> None:
         if self._closed:

@@ -8,7 +8,8 @@ import pytest
 import redis.exceptions as theirs
 
 from server.errors import PerennialError, StoreFull, StoreUnavailable
-from server.store.connection import cancellable, translate, translated
+from server.store.connection import translate, translated
+from server.store.node import cancellable
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,9 @@ from server.store.connection import cancellable, translate, translated
         (theirs.AuthenticationError("WRONGPASS hunter2"), StoreUnavailable, "password"),
         (theirs.NoPermissionError("no"), StoreUnavailable, "refused"),
         (theirs.ReadOnlyError("You can't write against a read only replica."), StoreUnavailable, "refused"),
+        (theirs.ClusterDownError("The cluster is down"), StoreUnavailable, "cluster"),
+        (theirs.MovedError("1234 10.1.2.3:6379"), StoreUnavailable, "cluster"),
+        (theirs.TryAgainError("Multiple keys request during rehashing of slot"), StoreUnavailable, "cluster"),
         (theirs.ResponseError("WRONGTYPE Operation against hunter2"), StoreUnavailable, "WRONGTYPE"),
         (theirs.ResponseError("unknown command hunter2"), StoreUnavailable, r"\(ResponseError\)"),
         (ConnectionResetError("hunter2"), StoreUnavailable, "can't be reached"),
