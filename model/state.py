@@ -16,7 +16,6 @@ It knows nothing of text, sessions or storage.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from model.spec_hash import spec_hash
 
 
 class StateError(ValueError):
@@ -81,8 +82,7 @@ class StateSpec(Mapping[str, LeafSpec]):
 
     def hash(self) -> str:
         """16 hex digits that change with any name, shape, dtype or ring axis: a state is loaded only by its like."""
-        described = [[n, list(s.shape), str(s.dtype), s.ring_axis] for n, s in self.items()]
-        return hashlib.blake2b(json.dumps(described).encode(), digest_size=8).hexdigest()
+        return spec_hash((n, s.shape, str(s.dtype).removeprefix("torch."), s.ring_axis) for n, s in self.items())
 
 
 class State(Mapping[str, Tensor]):

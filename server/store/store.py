@@ -5,6 +5,7 @@ branches   the api's side: forking, rewinding, deleting
 turns      the worker's side: begin, append, commit, fail, the chain of turns
 queue      deliveries, heartbeats, the call to cancel
 snapshots  states as blocks
+archive    sessions as files
 retention  what is still needed of a lineage
 hub        a generation's events, for whoever streams them
 """
@@ -16,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from server.errors import StartupError
-from server.store import branches, queue, retention, sessions, snapshots, turns
+from server.store import archive, branches, queue, retention, sessions, snapshots, turns
+from server.store.archive import ArchiveStore
 from server.store.branches import BranchStore
 from server.store.channels import Channels
 from server.store.connection import Connection
@@ -32,7 +34,15 @@ from server.store.turns import TurnStore
 
 __all__ = ["Store", "StoreOptions", "open_store"]
 
-CALLS = (*branches.CALLS, *queue.CALLS, *retention.CALLS, *sessions.CALLS, *snapshots.CALLS, *turns.CALLS)
+CALLS = (
+    *archive.CALLS,
+    *branches.CALLS,
+    *queue.CALLS,
+    *retention.CALLS,
+    *sessions.CALLS,
+    *snapshots.CALLS,
+    *turns.CALLS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class Store:
     turns: TurnStore
     queue: WorkQueue
     snapshots: SnapshotStore
+    archive: ArchiveStore
     retention: Retention
     hub: EventHub
     context: Context
@@ -79,12 +90,18 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
     channels = Channels(connection)
     work = WorkQueue(context, channels)
     kept, retained = SessionStore(context, work), Retention(context)
+    branched, committed, saved = (
+        BranchStore(context, kept, retained),
+        TurnStore(context),
+        SnapshotStore(context, retained),
+    )
     store = Store(
         sessions=kept,
-        branches=BranchStore(context, kept, retained),
-        turns=TurnStore(context),
+        branches=branched,
+        turns=committed,
         queue=work,
-        snapshots=SnapshotStore(context, retained),
+        snapshots=saved,
+        archive=ArchiveStore(context, kept, branched, committed, saved),
         retention=retained,
         hub=EventHub(context, channels),
         context=context,

@@ -8,9 +8,9 @@ if redis.call("EXISTS", session) == 1 then
   return "OK"
 end
 -- Nobody else writes to a lineage that has no session yet, so as many as were staged are the ones that were.
-local staged = { ARGV[1], ARGV[2], ARGV[3] }
-for i = 1, 3 do
-  if redis.call("HLEN", KEYS[i + 2]) ~= tonumber(staged[i]) then
+local staged = { { KEYS[3], ARGV[1] }, { KEYS[4], ARGV[2] }, { KEYS[5], ARGV[3] } }
+for _, part in ipairs(staged) do
+  if redis.call("HLEN", part[1]) ~= tonumber(part[2]) then
     return "LOST"
   end
 end
@@ -21,8 +21,8 @@ redis.call(
 )
 redis.call("HSET", KEYS[2], "b:0", "1", "next", "1", "version", "0")
 redis.call("PEXPIRE", session, ARGV[14])
-for i = 2, 5 do
-  redis.call("PEXPIRE", KEYS[i], math.ceil(ARGV[14] * 1.02))
+for _, key in ipairs({ KEYS[2], KEYS[3], KEYS[4], KEYS[5] }) do
+  redis.call("PEXPIRE", key, math.ceil(ARGV[14] * 1.02))
 end
 redis.call("SET", KEYS[6], ARGV[4], "PX", ARGV[15])
 return "OK"
