@@ -40,6 +40,7 @@ def store_options(settings: Settings) -> StoreOptions:
         session_ttl_s=settings.session_ttl_s,
         events_ttl_s=settings.events_ttl_s,
         max_queue=settings.max_queue,
+        turns_kept=settings.turns_kept,
         outage_s=settings.store_patience_s,
     )
 
@@ -69,7 +70,7 @@ async def run(settings: Settings) -> None:
     metrics.state_bytes.set(loaded.model.spec.nbytes)
     fingerprint = f"{loaded.fingerprint}-{tokenizer.fingerprint[:8]}"
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    policy = Policy(settings.slots, settings.snapshot_every, settings.store_patience_s)
+    policy = Policy(settings.slots, settings.snapshot_every, settings.store_patience_s, settings.ram_bytes)
     worker = Worker(store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec), policy, metrics)
     engine = Engine(
         loaded.model,
@@ -94,6 +95,7 @@ async def run(settings: Settings) -> None:
             "fingerprint": fingerprint,
             "tokenizer": tokenizer.fingerprint,
             "state_bytes": loaded.model.spec.nbytes,
+            "state_spec": loaded.model.spec.hash(),
             "window": settings.sliding_window,
             "slots": settings.slots,
             "running": len(worker.claims.held),

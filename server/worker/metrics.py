@@ -1,4 +1,7 @@
-"""What a worker measures of itself, in Prometheus' terms. It knows nothing of how they are served."""
+"""What a worker measures of itself, in Prometheus' terms. It knows nothing of how they are served.
+
+Labels have few values by construction, each named in its instrument's text; none is an id.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,60 @@ SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 
 
 class WorkerMetrics:
-    """The instruments of one worker. Times in seconds."""
+    """The instruments of one worker. Times in seconds, sizes in bytes."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        r = self.registry
-        self.restored = Counter("perennial_turns_restored", "Where a turn's state came from.", ["tier"], registry=r)
-        self.replayed_tokens = Counter("perennial_replayed_tokens", "Tokens read again from the log.", registry=r)
+        self.registry = r = CollectorRegistry()
+
+        # Where states come from
+        self.restored = Counter(
+            "perennial_turns_restored", "A turn's state came from: new, slot, ram, redis.", ["tier"], registry=r
+        )
+        self.missed = Counter(
+            "perennial_warm_misses",
+            "Why a state had to come from redis: evicted, cut, dropped, rewound, moved, forked, cold.",
+            ["reason"],
+            registry=r,
+        )
+        self.replayed_tokens = Counter(
+            "perennial_replayed_tokens",
+            "Tokens read again: of the log (log), of a stream that was taken over (stream).",
+            ["source"],
+            registry=r,
+        )
         self.load_seconds = Histogram(
-            "perennial_state_load_seconds", "A state read from the store.", buckets=SECONDS, registry=r
+            "perennial_state_load_seconds",
+            "Until a turn's state is at hand, from: slot, ram, redis. Waiting for a slot is not in it.",
+            ["tier"],
+            buckets=SECONDS,
+            registry=r,
         )
+
+        # Where they go
         self.save_seconds = Histogram(
-            "perennial_state_save_seconds", "A snapshot written to the store.", buckets=SECONDS, registry=r
+            "perennial_state_save_seconds", "A state written, to: redis.", ["tier"], buckets=SECONDS, registry=r
         )
+        self.snapshots = Counter(
+            "perennial_snapshots",
+            "Snapshots: written, failed, ended (its session or turn was no more), left_out (too many waited).",
+            ["outcome"],
+            registry=r,
+        )
+        self.ram_bytes = Gauge("perennial_ram_bytes", "Bytes of the states that lost their slot.", registry=r)
+        self.ram_states = Gauge("perennial_ram_states", "States that lost their slot and are in memory.", registry=r)
+        self.state_bytes = Gauge("perennial_state_bytes", "Bytes of one session's state.", registry=r)
+
+        # Turns
         self.commit_seconds = Histogram("perennial_commit_seconds", "A turn's commit.", buckets=SECONDS, registry=r)
-        self.ended = Counter("perennial_turns_ended", "Turns that ended, by how.", ["reason"], registry=r)
+        self.ended = Counter("perennial_turns_ended", "Turns that ended, by finish reason.", ["reason"], registry=r)
         self.takeovers = Counter("perennial_takeovers", "Turns taken over from another worker.", registry=r)
         self.fenced = Counter("perennial_fenced", "Turns lost to a newer owner.", registry=r)
+        self.swept = Counter(
+            "perennial_swept", "Accepted turns found forgotten: enqueued, dismissed (ended).", ["outcome"], registry=r
+        )
         self.store_errors = Counter("perennial_store_errors", "Calls that the store did not answer.", registry=r)
-        self.state_bytes = Gauge("perennial_state_bytes", "Bytes of one session's state.", registry=r)
+
+        # The engine
         self.slots = Gauge("perennial_slots", "Slots, by what they are doing.", ["kind"], registry=r)
         self.sampled_tokens = Gauge("perennial_engine_sampled_tokens", "Tokens sampled since the start.", registry=r)
         self.read_tokens = Gauge("perennial_engine_read_tokens", "Tokens read since the start.", registry=r)

@@ -13,10 +13,10 @@ from server.store.records import LeafBytes, Snapshot
 
 
 def to_snapshot(state: State, fingerprint: str) -> Snapshot:
-    """One row's state as bytes."""
+    """One row's state as bytes: a view of its memory, not a copy, so nobody may write to it any more."""
     leaves = {}
     for name, leaf in state.spec.items():
-        data = state[name][0].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        data = state[name][0].contiguous().reshape(-1).view(torch.uint8).numpy().data
         leaves[name] = LeafBytes(str(leaf.dtype).removeprefix("torch."), leaf.shape, leaf.ring_axis, data)
     return Snapshot(fingerprint, state.spec.hash(), int(state["position"][0]), leaves)
 

@@ -1,4 +1,4 @@
-"""Where a session's state comes from: a warm slot, else the store's nearest snapshot and the log after it.
+"""Where a session's state comes from: a warm slot, RAM, else the store's nearest snapshot and the log after it.
 
 Invariant: nothing is re-read in silence; `Restored` says which tier it was and how many tokens are replayed.
 """
@@ -13,13 +13,16 @@ from server.store.records import Session
 from server.store.store import Store
 from server.worker.states import from_snapshot
 
+# Times that a list of snapshots is looked at which keeps changing.
+LOOKS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A state to go on from. unread: tokens of the sequence it has not read yet, the pending one last among them.
 
-    tier: "new", "slot" or "redis". replayed: how many of `unread` had been read once before. saved: length of the
-    sequence at the latest snapshot, 0 where there is none.
+    tier: "new", "slot", "ram" or "redis". replayed: how many of `unread` had been read once before. state: only ever
+    read, by whoever has it. saved: length of the sequence at the latest snapshot, 0 where there is none.
     """
 
     tier: str
@@ -41,14 +44,33 @@ def from_slot(session: Session, pending: int, saved: int) -> Restored:
     return Restored("slot", (pending,), 0, warm=session.head, saved=saved)
 
 
+def from_ram(pending: int, state: State, saved: int) -> Restored:
+    """The state of the session's head turn that is kept in memory."""
+    return Restored("ram", (pending,), 0, state=state, saved=saved)
+
+
 async def from_store(store: Store, session: Session, spec: StateSpec) -> Restored:
     """The nearest snapshot at or before the head, and the run after it.
 
-    Raises `CorruptState` for a damaged or missing turn or snapshot, `FingerprintMismatch` for another model's.
+    A snapshot that was listed, and turns behind it, may have been pruned before they are read: where the list is
+    another one by then, it is looked at again. Raises `CorruptState` for a damaged or missing turn or snapshot,
+    `FingerprintMismatch` for another model's.
     """
     if session.head is None:
         return Restored("new", (), 0)
     snapshots = await store.snapshots.snapshot_turns(session.id)
+    for _ in range(LOOKS - 1):
+        try:
+            return await _from(store, session, spec, snapshots)
+        except CorruptState:
+            seen, snapshots = snapshots, await store.snapshots.snapshot_turns(session.id)
+            if snapshots == seen:
+                raise
+    return await _from(store, session, spec, snapshots)
+
+
+async def _from(store: Store, session: Session, spec: StateSpec, snapshots: frozenset[str]) -> Restored:
+    """`from_store`, of these turns' snapshots."""
     turns = await store.turns.read_turns(session, stop=snapshots)
     run = tuple(token for turn in turns for token in turn.tokens)
     base = turns[0].parent if turns else session.head  # the turn whose snapshot the log begins after

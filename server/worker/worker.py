@@ -1,49 +1,47 @@
-"""The worker: claims turns, gives each a state, runs it on the engine, streams its events, commits it.
+"""The worker: claims turns, gives each a state, runs it on the engine, streams its events, has it ended.
 
 Everything here runs on one asyncio loop; the engine has its own thread and hands each tick's outputs over. All rows'
 events of a tick go to the store in one round trip, before anyone can see them; `done` goes out with the commit.
 
-Invariants: a delivery is acknowledged only after its generation has ended in the store; a row that lost its fence
-writes nothing more; an unreachable store holds turns up for `patience_s`, no longer, while the engine goes on into the
-outputs' queue (bounded by each turn's max_tokens). It knows nothing of HTTP or of how a model computes.
+    worker    takes turns, pumps the engine's outputs      claims   deliveries in hand
+    endings   commit, fail, lost, rebuild                  hand     turns and tasks in hand
+    warm      states in slots and RAM (ram), and saved     tiers    a turn's state, from wherever it is
+              (saving); the store is told (places)         sweep    turns that nobody enqueued
+
+Invariants: a row that lost its fence writes nothing more; an unreachable store holds turns up for `patience_s`, no
+longer, while the engine goes on into the outputs' queue (bounded by each turn's max_tokens). It knows nothing of HTTP
+or of how a model computes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from model.sampling import SamplingParams
 from model.state import StateSpec
 from model.tokenizer import Tokenizer
 from server.engine.loop import Engine
-from server.engine.request import (
-    Admitted,
-    Cold,
-    EngineStoppedError,
-    Evicted,
-    Finish,
-    Finished,
-    Output,
-    Request,
-    Token,
-)
-from server.errors import PerennialError, StoreUnavailable
+from server.engine.request import Admitted, Cold, EngineStoppedError, Evicted, Finish, Finished, Output, Token
+from server.errors import CorruptState, PerennialError
 from server.logs import get_logger
 from server.store.keys import new_nonce
-from server.store.records import Begun, Delivery, Event, Outcome, Turn
+from server.store.records import Delivery, Event, Outcome
 from server.store.store import Store
 from server.worker.claims import Claims
+from server.worker.endings import Endings
+from server.worker.hand import InHand
 from server.worker.metrics import WorkerMetrics
-from server.worker.tiers import check_fingerprint, from_slot, from_store
-from server.worker.turn import Ending, RunningTurn
+from server.worker.patience import Patience
+from server.worker.places import Places
+from server.worker.saving import Saver
+from server.worker.sweep import Sweeper
+from server.worker.tiers import check_fingerprint, from_store
+from server.worker.turn import RunningTurn
 from server.worker.warm import WarmSessions
 
-T = TypeVar("T")
 log = get_logger()
 
 # A delivery that was handed out more often than this has taken workers down with it.
@@ -61,12 +59,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """slots: turns in hand at once. snapshot_every: tokens. Times in s; takeover_s: a claim not renewed for so long is
-    anybody's."""
+    """slots: turns in hand at once. snapshot_every: tokens. ram_bytes: of states without a slot. Times in s;
+    takeover_s: a claim not renewed for so long is anybody's."""
 
     slots: int
     snapshot_every: int
     patience_s: float
+    ram_bytes: int = 0
     takeover_s: float = 3.0
     poll_s: float = 1.0
 
@@ -84,12 +83,19 @@ class Worker:
         self._metrics = metrics
         self._engine: Engine | None = None
         self._outputs: asyncio.Queue[Sequence[Output]] = asyncio.Queue()
-        self._turns: dict[str, RunningTurn] = {}
-        self._rebuilding: dict[str, tuple[Begun, Turn, int]] = {}  # by the engine's request
-        self._warm = WarmSessions(store.snapshots, identity.fingerprint, policy.snapshot_every, metrics)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._hand = InHand()
+        self._patiently = Patience(policy.patience_s, metrics)
+        self._places = Places(store.turns, identity.worker)
+        self._sweeper = Sweeper(store.queue, store.turns, metrics)
+        self._warm = WarmSessions(
+            identity.worker,
+            Saver(store.snapshots, identity.fingerprint, metrics),
+            self._places,
+            self._hand.spawn,
+            metrics,
+            snapshot_every=policy.snapshot_every,
+            ram_bytes=policy.ram_bytes,
+        )
         self.claims = Claims(
             store.queue,
             identity.worker,
@@ -98,10 +104,15 @@ class Worker:
             takeover_s=policy.takeover_s,
             poll_s=policy.poll_s,
         )
+        self._endings = Endings(
+            store, identity.worker, identity.spec, self._hand, self.claims, self._warm, self._patiently, metrics
+        )
 
     def connect(self, engine: Engine) -> None:
         """The engine whose `publish` is `hand_over`."""
         self._engine = engine
+        self._warm.connect(engine)
+        self._endings.connect(engine)
 
     def hand_over(self, loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[Output]], None]:
         """The engine's `publish`: called on its thread, it only wakes this loop."""
@@ -120,58 +131,71 @@ class Worker:
             group.create_task(self._pump(), name="pump")
             group.create_task(self._cancels(), name="cancels")
             group.create_task(self._watch_over(), name="watch over")
+            group.create_task(self._places.run(), name="places")
+            group.create_task(self._sweeper.run(), name="sweep")
 
     async def drain(self, within_s: float) -> None:
         """Take no more turns; let the running ones finish, or commit what they have after `within_s`; save states."""
         self.claims.close()
         await asyncio.wrap_future(self.engine.drain(within_s))
-        await self._idle.wait()  # the last outputs are on their way through `_pump`
-        await self._warm.save_all(self.engine)
+        await self._hand.idle()  # the last outputs are on their way through `_pump`
+        await self._warm.save_all()
 
     # Taking turns
 
     def _take(self, delivery: Delivery) -> None:
-        self._spawn(self._begin(delivery))
+        self._hand.spawn(self._begin(delivery))
 
     async def _begin(self, delivery: Delivery) -> None:
         gid = delivery.generation
         try:
             begun = await self._patiently(lambda: self._store.turns.begin(gid, new_nonce()), "begin")
             turn = None if begun is None else RunningTurn(begun, self._tokenizer)
+        except CorruptState as error:  # the store has ended it
+            log.warning("a damaged turn was ended", generation=gid, error=error.message)
+            await self.claims.release(gid)
+            return
         except PerennialError as error:  # nothing can be written of it: anybody's, after a while
             log.warning("turn could not be begun", generation=gid, error=error.message, deliveries=delivery.count)
             if delivery.count > MAX_DELIVERIES:
                 await self.claims.release(gid)
             self.claims.forget(gid)
             return
-        if begun is None or turn is None:  # it has ended, or expired
+        if turn is None:  # it has ended, or expired
             await self.claims.release(gid)
             return
-        self._turns[gid] = turn
+        self._hand.add(turn)
         if delivery.count > MAX_DELIVERIES:
-            await self._fail(turn, PerennialError("this turn has brought down every worker that tried it"))
+            await self._endings.fail(turn, PerennialError("this turn has brought down every worker that tried it"))
             return
-        try:
-            check_fingerprint(begun.session, self._identity.fingerprint)
-            if (finished := turn.complete()) is not None:
-                await self._commit(turn, finished, turn.finish(finished)[1])
-                return
-            warm = self._warm.at_head(begun.session)
-            if warm is not None:
-                self.engine.submit(turn.request(from_slot(begun.session, warm.pending, warm.saved)))
-            else:
-                await self._restore(turn)
-        except EngineStoppedError:  # draining: as if it had never been taken
-            self._forget(turn)
-        except Exception as error:
-            await self._fail(turn, error)
+        await self._try(turn, self._start)
 
-    async def _restore(self, turn: RunningTurn) -> None:
-        """Go on from the store."""
-        with self._metrics.load_seconds.time():
-            session = turn.begun.session
+    async def _try(self, turn: RunningTurn, step: Callable[[RunningTurn], Awaitable[None]]) -> None:
+        """A step towards a turn's run: whatever goes wrong, the turn is answered for."""
+        try:
+            await step(turn)
+        except EngineStoppedError:  # draining: as if it had never been taken
+            self._endings.forget(turn)
+        except Exception as error:
+            await self._endings.fail(turn, error)
+
+    async def _start(self, turn: RunningTurn) -> None:
+        check_fingerprint(turn.begun.session, self._identity.fingerprint)
+        if (finished := turn.complete()) is not None:
+            await self._endings.commit(turn, finished, turn.finish(finished)[1])
+        else:
+            await self._go_on(turn)
+
+    async def _go_on(self, turn: RunningTurn) -> None:
+        """Give the engine the turn, and the warmest state there is."""
+        session = turn.begun.session
+        began = asyncio.get_running_loop().time()
+        restored = self._warm.at_head(session)
+        if restored is None:
             restored = await self._patiently(lambda: from_store(self._store, session, self._identity.spec), "restore")
-        self._metrics.replayed_tokens.inc(restored.replayed)
+            if restored.tier == "redis":
+                self._metrics.missed.labels(self._warm.missed(session)).inc()
+        self._metrics.load_seconds.labels(restored.tier).observe(asyncio.get_running_loop().time() - began)
         self.engine.submit(turn.request(restored))
 
     # What the engine says
@@ -185,63 +209,55 @@ class Worker:
 
     async def _handle(self, outputs: Sequence[Output]) -> None:
         """One batch: all its events go to the store in one round trip, then what ended is ended."""
+        turns = self._hand.turns
         events: dict[str, list[Event]] = {}
-        after: list[partial[Coroutine[None, None, None]]] = []
+        after: list[tuple[RunningTurn, Callable[[], Awaitable[None]]]] = []
         for output in outputs:
             if isinstance(output, Evicted):
-                if (unsaved := self._warm.evict(output.session, output.key)) is not None:
-                    self._spawn(self._warm.save(unsaved, output.state))
-                continue
-            turn = self._turns.get(output.id)
-            if turn is None:
-                self._of_no_turn(output)
+                self._warm.evict(output)
+            elif (turn := turns.get(output.id)) is None:
+                if isinstance(output, Finished):
+                    self._endings.of_no_turn(output)
             elif isinstance(output, Admitted):
-                assert turn.restored is not None
-                self._metrics.restored.labels(turn.restored.tier).inc()
-                self._warm.forget(turn.begun.session)
+                self._admitted(turn)
                 if (start := turn.start()) is not None:
                     events.setdefault(output.id, []).append(start)
             elif isinstance(output, Token):
                 turn.push(output)
-            elif isinstance(output, Cold):
-                self._warm.forget(turn.begun.session)
-                after.append(partial(self._again, turn))
+            elif isinstance(output, Cold):  # the slot was needed by another before this turn had it
+                self._warm.cold(turn.begun.session)
+                after.append((turn, partial(self._try, turn, self._go_on)))
             elif output.reason is Finish.error:
-                after.append(partial(self._fail, turn, PerennialError(f"the model failed: {output.error}")))
+                error = PerennialError(f"the model failed: {output.error}")
+                after.append((turn, partial(self._endings.fail, turn, error)))
             elif output.reason is Finish.interrupted and not output.generated:
-                self._forget(turn)
+                self._endings.forget(turn)
             else:
                 last, ending = turn.finish(output)
                 events.setdefault(output.id, []).extend(last)
-                after.append(partial(self._commit, turn, output, ending))
-        for gid, turn in self._turns.items():
+                after.append((turn, partial(self._endings.commit, turn, output, ending)))
+        for gid, turn in turns.items():
             if (event := turn.event()) is not None:
                 events.setdefault(gid, []).append(event)
         await self._append({gid: batch for gid, batch in events.items() if batch})
-        for work in after:
-            if work.args[0].id in self._turns:
-                self._spawn(work())
+        for turn, work in after:
+            if turn.id in turns:
+                self._hand.spawn(work())
 
-    def _of_no_turn(self, output: Admitted | Cold | Token | Finished) -> None:
-        """Of a turn that lost its fence or failed, nobody waits for anything; a rebuilt state is kept."""
-        if not isinstance(output, Finished):
-            return
-        rebuilt = self._rebuilding.pop(output.id, None)
-        if not output.held:
-            return
-        if rebuilt is None:
-            self.engine.drop(output.id)
-            return
-        begun, turn, saved = rebuilt
-        self.engine.keep(output.id, turn.id, turn.tokens[-1])
-        if any(other.begun.session.id == begun.session.id for other in self._turns.values()):
-            self.engine.forget(turn.id)  # the session has gone on without it
-        else:
-            self._spawn(self._warm.save_from(self.engine, self._warm.keep(begun, turn, saved)))
+    def _admitted(self, turn: RunningTurn) -> None:
+        """The turn has its slot, and its state is in it."""
+        restored = turn.restored
+        assert restored is not None
+        self._metrics.restored.labels(restored.tier).inc()
+        self._metrics.replayed_tokens.labels("log").inc(restored.replayed)
+        self._metrics.replayed_tokens.labels("stream").inc(len(turn.forced))
+        self._warm.taken(turn.begun.session, restored.warm)
 
     async def _append(self, events: dict[str, list[Event]]) -> None:
         """All rows' events in one round trip; what the store says back may end a turn."""
-        rows = [(gid, self._turns[gid].begun.fence, batch) for gid, batch in events.items() if gid in self._turns]
+        rows = [
+            (gid, self._hand.turns[gid].begun.fence, batch) for gid, batch in events.items() if gid in self._hand.turns
+        ]
         if not rows:
             return
         outcomes: Sequence[Outcome | PerennialError]
@@ -250,31 +266,22 @@ class Worker:
         except PerennialError as error:
             outcomes = [error] * len(rows)
         for (gid, _, _), outcome in zip(rows, outcomes, strict=True):
-            turn = self._turns.get(gid)
+            turn = self._hand.turns.get(gid)
             if turn is None:
                 continue
             if isinstance(outcome, PerennialError):
-                self._spawn(self._fail(turn, outcome))
-                self._remove(turn)
+                self._hand.spawn(self._endings.fail(turn, outcome))
+                self._hand.remove(turn)
             elif outcome is Outcome.FENCED:
-                self._lost(turn)
+                self._endings.lost(turn)
             else:
                 turn.appended()
                 if outcome is Outcome.CANCEL:
                     self.engine.cancel(gid)
 
-    async def _again(self, turn: RunningTurn) -> None:
-        """The slot was needed by another before this turn had it."""
-        try:
-            await self._restore(turn)
-        except EngineStoppedError:
-            self._forget(turn)
-        except Exception as error:
-            await self._fail(turn, error)
-
     async def _cancels(self) -> None:
         async for gid in self._store.queue.cancels():
-            if gid in self._turns:
+            if gid in self._hand.turns:
                 self.engine.cancel(gid)
 
     async def _watch_over(self) -> None:
@@ -285,145 +292,8 @@ class Worker:
             if not self.engine.alive:
                 raise RuntimeError("the engine has died")
             with contextlib.suppress(PerennialError):
-                for gid in await self._store.queue.cancelled(list(self._turns)):
+                for gid in await self._store.queue.cancelled(list(self._hand.turns)):
                     self.engine.cancel(gid)
-
-    # How a turn ends
-
-    async def _commit(self, turn: RunningTurn, finished: Finished, ending: Ending) -> None:
-        begun = turn.begun
-        try:
-            with self._metrics.commit_seconds.time():
-                outcome = await self._patiently(
-                    lambda: self._store.turns.commit(begun, ending.turn, ending.result, ending.final), "commit"
-                )
-        except PerennialError as error:
-            await self._fail(turn, error)
-            return
-        if outcome is Outcome.FENCED:
-            self._lost(turn)
-            return
-        self._log_end(turn, ending)
-        self._remove(turn)
-        committed = ending.turn
-        assert turn.restored is not None
-        saved = turn.restored.saved
-        if committed is not None and ending.warm and finished.held:
-            self.engine.keep(turn.id, committed.id, committed.tokens[-1])
-            warm = self._warm.keep(begun, committed, saved)
-            if self._warm.due(committed, saved):
-                self._spawn(self._warm.save_from(self.engine, warm))
-        else:
-            if finished.held:
-                self.engine.drop(turn.id)
-            if committed is not None and self._warm.due(committed, saved):
-                self._spawn(self._rebuild(begun, committed, saved))
-        await self.claims.release(turn.id)
-
-    async def _rebuild(self, begun: Begun, turn: Turn, saved: int) -> None:
-        """Read a turn that a stop string cut anew, so that it can be saved: else its log would grow without bound."""
-        session = replace(begun.session, head=turn.id, length=turn.length, end=turn.end)
-        try:
-            restored = await from_store(self._store, session, self._identity.spec)
-            request = Request(
-                id=f"rebuild {turn.id}",
-                session=session.id,
-                group=session.tenant,
-                tokens=restored.unread[:-1],
-                state=restored.state,
-                sampling=SamplingParams(),
-                max_tokens=0,
-            )
-            self._rebuilding[request.id] = (begun, turn, saved)
-            self.engine.submit(request)
-        except (PerennialError, EngineStoppedError) as error:  # the log is whole without it
-            log.warning("state not rebuilt", session=session.id, error=str(error))
-
-    async def _fail(self, turn: RunningTurn, error: Exception) -> None:
-        """End a turn with an error that its client can read."""
-        if not isinstance(error, PerennialError):
-            log.error("turn failed", generation=turn.id, session=turn.begun.session.id, exc_info=error)
-            error = PerennialError()
-        self._remove(turn)
-        self._let_go(turn)
-        body: dict[str, object] = {**error.body()["error"], "status": error.status}
-        self._metrics.ended.labels("error").inc()
-        final = turn.error(body)
-        try:
-            await self._patiently(lambda: self._store.turns.fail(turn.begun, body, final), "fail")
-        except PerennialError as worse:  # left to a takeover, once the store is back
-            log.warning("turn could not be ended", generation=turn.id, error=worse.message)
-            self._forget(turn)
-            return
-        await self.claims.release(turn.id)
-
-    def _lost(self, turn: RunningTurn) -> None:
-        """Someone newer holds the session: write nothing, keep nothing."""
-        log.warning("fenced", generation=turn.id, session=turn.begun.session.id)
-        self._metrics.fenced.inc()
-        self._forget(turn)
-
-    def _let_go(self, turn: RunningTurn) -> None:
-        """Of its row, whether it runs or has finished."""
-        self.engine.cancel(turn.id)
-        self.engine.drop(turn.id)
-
-    def _forget(self, turn: RunningTurn) -> None:
-        """Not acknowledged: the turn is another worker's, or the next start's."""
-        self._remove(turn)
-        self._let_go(turn)
-        self.claims.forget(turn.id)
-
-    # Helpers
-
-    async def _patiently(self, call: Callable[[], Awaitable[T]], what: str) -> T:
-        """Repeat while the store is unreachable, for `patience_s`. Every call of the store can be repeated."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._policy.patience_s
-        while True:
-            try:
-                return await call()
-            except StoreUnavailable as error:
-                self._metrics.store_errors.inc()
-                if loop.time() >= deadline:
-                    raise
-                log.warning("store unreachable, waiting", doing=what, error=error.message)
-                await asyncio.sleep(0.2)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        self._idle.clear()
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._settle()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a turn's task failed", exc_info=error)
-
-    def _remove(self, turn: RunningTurn) -> None:
-        self._turns.pop(turn.id, None)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Nothing in hand and nothing on its way: what `drain` waits for."""
-        if not self._turns and not self._tasks:
-            self._idle.set()
-
-    def _log_end(self, turn: RunningTurn, ending: Ending) -> None:
-        result = ending.result
-        self._metrics.ended.labels(result.finish_reason).inc()
-        log.info(
-            "turn ended",
-            generation=turn.id,
-            session=turn.begun.session.id,
-            finish=result.finish_reason,
-            restored=turn.restored.tier if turn.restored else None,
-            position=result.position,
-            **{k: v for k, v in result.usage.items() if k != "total_tokens"},
-            seconds=result.timing["total_s"],
-        )
 
 
 def void(_: object) -> None:

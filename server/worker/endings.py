@@ -1,0 +1,184 @@
+"""How a turn ends: committed, failed, lost to a newer owner, or left to another worker; and the rebuild of a state that
+a stop string cut.
+
+Invariants: a delivery is acknowledged only after its generation has ended in the store; a turn that lost its fence
+writes nothing more; every row of a turn that ended is kept, or freed. It knows nothing of how a turn came to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from model.sampling import SamplingParams
+from model.state import StateSpec
+from server.engine.loop import Engine
+from server.engine.request import EngineStoppedError, Finished, Request
+from server.errors import PerennialError
+from server.logs import get_logger
+from server.store.records import Begun, Outcome, Turn
+from server.store.store import Store
+from server.worker.claims import Claims
+from server.worker.hand import InHand
+from server.worker.metrics import WorkerMetrics
+from server.worker.patience import Patience
+from server.worker.tiers import from_store
+from server.worker.turn import Ending, RunningTurn
+from server.worker.warm import WarmSessions
+
+log = get_logger()
+
+
+class Endings:
+    """Of one worker's turns."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker_id: str,
+        spec: StateSpec,
+        hand: InHand,
+        claims: Claims,
+        warm: WarmSessions,
+        patiently: Patience,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._spec = spec
+        self._hand = hand
+        self._claims = claims
+        self._warm = warm
+        self._patiently = patiently
+        self._metrics = metrics
+        self._rebuilding: dict[str, tuple[Begun, Turn, int]] = {}  # by the engine's request
+        self._connected: Engine | None = None
+
+    def connect(self, engine: Engine) -> None:
+        """The engine that runs the turns."""
+        self._connected = engine
+
+    @property
+    def _engine(self) -> Engine:
+        assert self._connected is not None
+        return self._connected
+
+    async def commit(self, turn: RunningTurn, finished: Finished, ending: Ending) -> None:
+        """End a turn with what it generated, and keep its row warm where that is the session's state."""
+        begun, committed = turn.begun, ending.turn
+        keeps = committed is not None and ending.warm and finished.held
+        worker = self._worker_id if keeps else None
+        try:
+            with self._metrics.commit_seconds.time():
+                outcome = await self._patiently(
+                    lambda: self._store.turns.commit(begun, committed, ending.result, ending.final, worker), "commit"
+                )
+        except PerennialError as error:
+            await self.fail(turn, error)
+            return
+        if outcome is Outcome.FENCED:
+            self.lost(turn)
+            return
+        self._log(turn, ending)
+        self._hand.remove(turn)
+        assert turn.restored is not None
+        saved = turn.restored.saved
+        if keeps:
+            assert committed is not None
+            self._engine.keep(turn.id, committed.id, committed.tokens[-1])
+            self._warm.keep(begun, committed, saved)
+        else:
+            if finished.held:
+                self._engine.drop(turn.id)
+            if committed is None:
+                self._warm.dropped(begun.session)
+            else:
+                self._warm.cut(begun.session, committed)
+                if self._warm.due(committed, saved):
+                    self._hand.spawn(self._rebuild(begun, committed, saved))
+        await self._claims.release(turn.id)
+
+    async def fail(self, turn: RunningTurn, error: Exception) -> None:
+        """End a turn with an error that its client can read."""
+        if not isinstance(error, PerennialError):
+            log.error("turn failed", generation=turn.id, session=turn.begun.session.id, exc_info=error)
+            error = PerennialError()
+        self._hand.remove(turn)
+        self._let_go(turn)
+        self._warm.dropped(turn.begun.session)
+        body: dict[str, object] = {**error.body()["error"], "status": error.status}
+        self._metrics.ended.labels("error").inc()
+        final = turn.error(body)
+        try:
+            await self._patiently(lambda: self._store.turns.fail(turn.begun, body, final), "fail")
+        except PerennialError as worse:  # left to a takeover, once the store is back
+            log.warning("turn could not be ended", generation=turn.id, error=worse.message)
+            self.forget(turn)
+            return
+        await self._claims.release(turn.id)
+
+    def lost(self, turn: RunningTurn) -> None:
+        """Someone newer holds the session: write nothing, keep nothing."""
+        log.warning("fenced", generation=turn.id, session=turn.begun.session.id)
+        self._metrics.fenced.inc()
+        self.forget(turn)
+
+    def forget(self, turn: RunningTurn) -> None:
+        """Not acknowledged: the turn is another worker's, or the next start's."""
+        self._hand.remove(turn)
+        self._let_go(turn)
+        self._claims.forget(turn.id)
+
+    def _let_go(self, turn: RunningTurn) -> None:
+        """Of its row, whether it runs or has finished."""
+        self._engine.cancel(turn.id)
+        self._engine.drop(turn.id)
+
+    # States that a stop string cut
+
+    async def _rebuild(self, begun: Begun, turn: Turn, saved: int) -> None:
+        """Read a turn that a stop string cut anew, so that it can be saved: else its log would grow without bound."""
+        session = replace(begun.session, head=turn.id, length=turn.length, end=turn.end)
+        try:
+            restored = await from_store(self._store, session, self._spec)
+            request = Request(
+                id=f"rebuild {turn.id}",
+                session=session.id,
+                group=session.tenant,
+                tokens=restored.unread[:-1],
+                state=restored.state,
+                sampling=SamplingParams(),
+                max_tokens=0,
+            )
+            self._rebuilding[request.id] = (begun, turn, saved)
+            self._engine.submit(request)
+        except (PerennialError, EngineStoppedError) as error:  # the log is whole without it
+            log.warning("state not rebuilt", session=session.id, error=str(error))
+
+    def of_no_turn(self, finished: Finished) -> None:
+        """A rebuilt state is kept; of a turn that lost its fence or failed, nobody waits for anything."""
+        rebuilt = self._rebuilding.pop(finished.id, None)
+        if not finished.held:
+            return
+        if rebuilt is None:
+            self._engine.drop(finished.id)
+            return
+        begun, turn, saved = rebuilt
+        self._engine.keep(finished.id, turn.id, turn.tokens[-1])
+        if self._hand.runs(begun.session.id):
+            self._engine.forget(turn.id)  # the session has gone on without it
+        else:
+            self._warm.keep(begun, turn, saved)
+
+    def _log(self, turn: RunningTurn, ending: Ending) -> None:
+        result = ending.result
+        self._metrics.ended.labels(result.finish_reason).inc()
+        log.info(
+            "turn ended",
+            generation=turn.id,
+            session=turn.begun.session.id,
+            finish=result.finish_reason,
+            restored=turn.restored.tier if turn.restored else None,
+            position=result.position,
+            **{k: v for k, v in result.usage.items() if k != "total_tokens"},
+            seconds=result.timing["total_s"],
+        )
