@@ -35,6 +35,18 @@ class ApiMetrics:
             "perennial_generations_ended", "Turns whose end this process passed on, by how.", ["reason"], registry=r
         )
         self.refused = Counter("perennial_refused", "Requests refused, by error code.", ["code"], registry=r)
+        self.busy_seconds = Histogram(
+            "perennial_busy_session_wait_seconds",
+            "How long requests waited (wait_s) for a session that ran another turn, by what became of them.",
+            ["outcome"],
+            buckets=SECONDS,
+            registry=r,
+        )
+        self.forks = Counter("perennial_implicit_forks", "Turns (from_turn) that made a fork to run in.", registry=r)
+        self.repeats = Counter(
+            "perennial_repeated_requests", "Requests answered by the generation of an earlier one.", registry=r
+        )
+        self.resumed = Counter("perennial_stream_resumes", "Event streams taken up after an event.", registry=r)
         self.disconnects = Counter("perennial_client_disconnects", "Clients that left before the end.", registry=r)
         self.restored = Counter("perennial_restored", "Where the state of a turn came from.", ["source"], registry=r)
         self.prompt_tokens = Counter("perennial_prompt_tokens", "New tokens read.", registry=r)

@@ -25,21 +25,45 @@ from server.logs import get_logger
 from server.metrics import ApiMetrics
 from server.settings import Settings
 from server.store.options import StoreOptions
-from server.store.records import NewSession, Session, Worker
+from server.store.records import NewSession, Worker
 from server.store.store import Store, open_store
 
 WATCH_S = 0.5
 CLOSE_S = 2.0
+TRANSFERS = 4  # sessions that are exported or imported at once: each is in memory as a whole
 log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The system as last seen. workers: those that serve this api's model; others: live ones that do not."""
+    """The system as it was seen. workers: those that serve this api's model; others: live ones that do not."""
 
     workers: tuple[Worker, ...]
     others: int
     queue_depth: int
+
+    def new_session(self, tenant: str) -> NewSession:
+        """What a session of the served model is made from: of the youngest worker's, which an upgrade leaves last."""
+        info = max(self.workers, key=lambda worker: float(worker.info.get("started") or 0)).info
+        return NewSession(tenant, str(info["model"]), str(info["fingerprint"]), int(info["state_bytes"]))
+
+    def serving(self, fingerprint: str) -> Worker | None:
+        """A live worker that could continue a session of this fingerprint."""
+        return next((worker for worker in self.workers if worker.info.get("fingerprint") == fingerprint), None)
+
+    def check_served(self, fingerprint: str, what: str = "session") -> Worker:
+        """`serving`, or FingerprintMismatch that names both fingerprints."""
+        worker = self.serving(fingerprint)
+        if worker is None:
+            served = sorted({str(worker.info.get("fingerprint")) for worker in self.workers})
+            raise FingerprintMismatch(
+                f"The {what} was made with model fingerprint {fingerprint}; what is served now has {', '.join(served)}."
+            )
+        return worker
+
+    def alive(self, worker_id: str | None) -> bool:
+        """Whether this worker lives."""
+        return any(worker.id == worker_id for worker in self.workers)
 
 
 class Backend:
@@ -51,9 +75,9 @@ class Backend:
         self.metrics = ApiMetrics()
         self.keys = Keyring(settings.tenants())
         self.tokenising = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
+        self.transfers = asyncio.Semaphore(TRANSFERS)
         self._store: Store | None = None
         self._connecting = asyncio.Lock()
-        self._view: View | None = None
         self._away: StoreUnavailable | None = None  # why the last look failed, if it did
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,17 +125,17 @@ class Backend:
         except StoreUnavailable as e:
             if self._away is None:
                 log.warning("store_away", reason=e.message)
-            self._view, self._away = None, e
+            self._away = e
             self.metrics.store_up.set(0)
             self.metrics.live_workers.set(0)
             raise
         self._away = None
         mine = tuple(w for w in workers if w.info.get("tokenizer") == self.tokenizer.fingerprint)
-        self._view = View(mine, len(workers) - len(mine), depth)
+        view = View(mine, len(workers) - len(mine), depth)
         self.metrics.store_up.set(1)
         self.metrics.live_workers.set(len(mine))
         self.metrics.queue_depth.set(depth)
-        return self._view
+        return view
 
     async def _connected(self) -> Store:
         async with self._connecting:
@@ -146,31 +170,18 @@ class Backend:
             raise StoreUnavailable
         return self._store
 
-    async def workers(self) -> tuple[Worker, ...]:
-        """The live workers of this api's model, at least one. Raises NoWorker, StoreUnavailable."""
+    async def serving(self) -> View:
+        """The system now, with at least one worker of this api's model. Raises NoWorker, StoreUnavailable.
+
+        Looked at anew each time: a session made for a worker that has just gone would be nobody's.
+        """
         if self._away is not None:
             raise StoreUnavailable(self._away.message)
-        view = self._view
-        if view is None or not view.workers:
-            view = await self.look()
+        view = await self.look()
         if not view.workers:
             why = "The live workers serve another model than this api" if view.others else "No worker is running yet"
             raise NoWorker(f"{why}; try again shortly.")
-        return view.workers
-
-    async def new_session(self, tenant: str) -> NewSession:
-        """What a session of the served model is made from. Raises NoWorker, StoreUnavailable."""
-        info = (await self.workers())[0].info
-        return NewSession(tenant, str(info["model"]), str(info["fingerprint"]), int(info["state_bytes"]))
-
-    async def check_served(self, session: Session) -> None:
-        """Raises FingerprintMismatch naming both fingerprints when no live worker could continue the session."""
-        served = sorted({str(w.info.get("fingerprint")) for w in await self.workers()})
-        if session.fingerprint not in served:
-            raise FingerprintMismatch(
-                f"The session was made with model fingerprint {session.fingerprint}; "
-                f"what is served now has {', '.join(served)}."
-            )
+        return view
 
     def cancel_soon(self, tenant: str, generation_id: str) -> None:
         """Cancel a generation whose client has left; tried again while the store is away, within its patience."""

@@ -1,10 +1,11 @@
-"""Reads a request's JSON body, refusing what is too large before it has arrived.
+"""Reads a request's body, refusing what is too large before it has arrived.
 
 Stricter than JSON readers usually are, because two readers must never disagree about what was asked: no NaN or
 Infinity, no name twice in one object, no half of a surrogate pair (it has no UTF-8 form), UTF-8 only.
 It does not know what the body is for.
 """
 
+import asyncio
 import json
 from typing import Any, NoReturn
 
@@ -22,14 +23,18 @@ async def read_json(request: Request, limit: int, *, optional: bool = False) -> 
 
     Raises TooLarge, InvalidRequest, or ClientGoneError when the client left while sending.
     """
-    raw = await _read(request, limit)
+    raw = await read_body(request, limit)
     if optional and not raw:
         return {}
     _check_content_type(request.headers.get("content-type", ""))
     return parse_json(raw)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int, *, stalled_s: float | None = None) -> bytes:
+    """The body's bytes. limit: of them. stalled_s: how long the client may send nothing, None: for ever.
+
+    Raises TooLarge, InvalidRequest when the client stalled, ClientGoneError when it left while sending.
+    """
     too_large = TooLarge(f"The body is larger than the {limit} bytes this server accepts.")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared[:20]) > limit:
@@ -37,7 +42,11 @@ async def _read(request: Request, limit: int) -> bytes:
     body = bytearray()
     more = True
     while more:
-        message = await request.receive()
+        try:
+            async with asyncio.timeout(stalled_s):
+                message = await request.receive()
+        except TimeoutError:
+            raise InvalidRequest("The rest of the body did not arrive in time.") from None
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         body += message.get("body", b"")

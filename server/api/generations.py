@@ -49,6 +49,8 @@ async def get_events(
     _note(facts, generation)
     if generation.status.ended and not await backend.store.hub.read(generation.id, after):
         return Response(status_code=204)
+    if after:
+        backend.metrics.resumed.inc()
     follower = Follower(backend, facts, generation.id, original=False)
 
     async def leave() -> None:

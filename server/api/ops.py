@@ -25,7 +25,7 @@ async def ready(backend: BackendDep) -> dict[str, Any]:
     """200 only when a turn can really run: the store answers and a worker of this model lives. Else 503 with why."""
     view = await backend.look()
     if not view.workers:
-        await backend.workers()  # raises the reason
+        await backend.serving()  # raises the reason
     return {"status": "ready", "model": backend.settings.model, "workers": len(view.workers)}
 
 

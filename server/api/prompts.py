@@ -55,7 +55,7 @@ async def turn_request(
         raw=body.messages is None,
         store=body.store,
         logprobs=body.logprobs,
-        on_disconnect=body.on_disconnect,
+        on_disconnect=body.on_disconnect or "cancel",
         continue_final=body.messages is not None and body.messages[-1].role == "assistant",
     )
 

@@ -1,14 +1,31 @@
-"""Sessions: make, look, list, delete. Another tenant's answers exactly like an unknown one."""
+"""Sessions: make, look, list, delete, fork, rewind, export, import. Another tenant's answers like an unknown one."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from server.api.backend import Backend
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.files import MEDIA_TYPE, Download, fit, read_file
+from server.api.middleware import Facts
 from server.api.schemas.common import parse
-from server.api.schemas.sessions import CreateSession, ListSessions, session_json
+from server.api.schemas.sessions import (
+    CreateSession,
+    ForkSession,
+    ListSessions,
+    ListTurns,
+    RewindSession,
+    session_json,
+    turn_json,
+)
+from server.errors import QueueFull, TurnNotFound
+from server.store.archive_format import read_archive
+from server.store.records import Session
 
 router = APIRouter()
 
@@ -17,9 +34,9 @@ router = APIRouter()
 async def create_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """An empty session of the served model. (`POST /v1/generate` makes one by itself.)"""
     parse(CreateSession, await read_json(request, backend.settings.max_body_bytes, optional=True))
-    session = await backend.store.sessions.create_session(await backend.new_session(tenant))
-    facts.session = session.id
-    return JSONResponse(session_json(session), 201, {"Location": f"/v1/sessions/{session.id}"})
+    view = await backend.serving()
+    session = await backend.store.sessions.create_session(view.new_session(tenant))
+    return await _made(session, backend, facts)
 
 
 @router.get("/v1/sessions")
@@ -27,25 +44,132 @@ async def list_sessions(request: Request, tenant: TenantDep, backend: BackendDep
     """The caller's own, last used first; `after` of one page asks for the next."""
     query = parse(ListSessions, dict(request.query_params))
     page = await backend.store.sessions.list_sessions(tenant, query.after, query.limit)
+    view = await backend.look()
     return {
         "object": "list",
-        "data": [session_json(session) for session in page.sessions],
+        "data": [session_json(session, view) for session in page.sessions],
         "has_more": page.after is not None,
         "after": page.after,
     }
 
 
+@router.post(
+    "/v1/sessions/import",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def import_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
+    """A new session of the caller's from an exported file. What is refused leaves nothing behind."""
+    async with _transfer(backend):
+        data = await read_file(request, backend.settings.max_import_bytes)
+        view = await backend.serving()
+        archive = await asyncio.to_thread(read_archive, data)
+        del data  # it is in memory twice by now
+        new = await asyncio.to_thread(fit, archive, view, tenant, backend.tokenizer)
+        session = await backend.store.archive.import_(new, archive)
+    return await _made(session, backend, facts)
+
+
 @router.get("/v1/sessions/{session_id}")
 async def get_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
     """One session."""
-    session = await backend.store.sessions.get_session(tenant, session_id)
-    facts.session = session.id
-    return session_json(session)
+    session = await _session(session_id, tenant, backend, facts)
+    return session_json(session, await backend.look())
 
 
 @router.delete("/v1/sessions/{session_id}")
 async def delete_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
-    """Delete it with everything it stored; 409 while it runs a turn."""
+    """Delete it with everything that only it needs; its forks stay whole. 409 while it runs a turn."""
     await backend.store.branches.delete(tenant, session_id)
     facts.session = session_id
     return {"id": session_id, "object": "session.deleted", "deleted": True}
+
+
+@router.get("/v1/sessions/{session_id}/turns")
+async def list_turns(
+    request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
+) -> dict[str, Any]:
+    """The turns that are kept, newest first, the head before all; `after` of one page asks for the next."""
+    query = parse(ListTurns, dict(request.query_params))
+    session = await _session(session_id, tenant, backend, facts)
+    turns = (await backend.store.branches.history(session))[::-1]
+    if query.after is not None:
+        place = next((i for i, turn in enumerate(turns) if turn.id == query.after), None)
+        if place is None:
+            raise TurnNotFound("The session has no turn named by after, or keeps it no more.", param="after")
+        turns = turns[place + 1 :]
+    page = turns[: query.limit]
+    more = len(turns) > len(page)
+    return {
+        "object": "list",
+        "data": [turn_json(turn) for turn in page],
+        "has_more": more,
+        "after": page[-1].id if more else None,
+    }
+
+
+@router.post("/v1/sessions/{session_id}/fork")
+async def fork_session(
+    request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
+) -> Response:
+    """A new session that stands at a kept turn of this one, by default at its last committed turn."""
+    body = parse(ForkSession, await read_json(request, backend.settings.max_body_bytes, optional=True))
+    session = await _session(session_id, tenant, backend, facts)
+    return await _made(await backend.store.branches.fork(session, body.at_turn), backend, facts)
+
+
+@router.post("/v1/sessions/{session_id}/rewind")
+async def rewind_session(
+    request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
+) -> dict[str, Any]:
+    """Let it stand at an earlier turn; the turns after that are given up. 409 while it runs a turn."""
+    body = parse(RewindSession, await read_json(request, backend.settings.max_body_bytes))
+    session = await _session(session_id, tenant, backend, facts)
+    rewound = await backend.store.branches.rewind(session, turns=body.turns, to_turn=body.to_turn)
+    return session_json(rewound, await backend.look())
+
+
+@router.get("/v1/sessions/{session_id}/export")
+async def export_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
+    """The session as one safetensors file, as its last committed turn left it."""
+    session = await _session(session_id, tenant, backend, facts)
+    async with _transfer(backend) as transfer:
+        data = await backend.store.archive.export(session)
+        transfer.handed_on = True
+    return Download(data, f"{session.id}.safetensors", backend.transfers.release)
+
+
+async def _session(session_id: str, tenant: str, backend: Backend, facts: Facts) -> Session:
+    session = await backend.store.sessions.get_session(tenant, session_id)
+    facts.session = session.id
+    return session
+
+
+async def _made(session: Session, backend: Backend, facts: Facts) -> Response:
+    facts.session = session.id
+    body = session_json(session, await backend.look())
+    return JSONResponse(body, 201, {"Location": f"/v1/sessions/{session.id}"})
+
+
+class _Transfer:
+    """One place among the transfers. handed_on: whoever sends the file gives it back."""
+
+    handed_on = False
+
+
+@asynccontextmanager
+async def _transfer(backend: Backend) -> AsyncIterator[_Transfer]:
+    """A place for a session that is in memory as a whole. Raises QueueFull."""
+    if backend.transfers.locked():
+        raise QueueFull("Too many sessions are being exported or imported; try again shortly.")
+    await backend.transfers.acquire()
+    transfer = _Transfer()
+    try:
+        yield transfer
+    finally:
+        if not transfer.handed_on:
+            backend.transfers.release()

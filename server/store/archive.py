@@ -3,7 +3,7 @@
 An export is what is kept of a session's branch, as its last committed turn left it; a turn that runs meanwhile is not
 in it. An import makes a new lineage: its parts are staged under keys that live ten minutes, and one script makes them
 a session if all of them are there. Whatever goes wrong before, every key is deleted; after a crash they expire.
-It does not know what fits which model: that is checked before (`server/api/imports.py`).
+It does not know what fits which model: that is checked before (`server/api/files.py`).
 """
 
 from __future__ import annotations

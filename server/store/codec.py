@@ -119,7 +119,11 @@ def decode_outline(turn_id: str, head: bytes, nbytes: int) -> Outline:
     try:
         header = orjson.loads(head[_HEAD.size :])
         parent = header["parent"] and f"turn_{lineage_of(turn_id)}_{header['parent']}"
-        return Outline(turn_id, parent, int(header["n"]), int(header["length"]), End(header["end"]), nbytes)
+        return Outline(
+            *(turn_id, parent, int(header["n"]), int(header["length"]), End(header["end"]), nbytes),
+            finish=str(header["finish"]),
+            created=float(header["created"]),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptState(f"turn {turn_id} is corrupt: its header can't be read ({type(error).__name__})") from None
 

@@ -68,7 +68,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A turn's place in the tree. tokens: how many it appended; nbytes: stored for it."""
+    """A turn's place in the tree. tokens: how many it appended; nbytes: stored for it; the rest as in `Turn`."""
 
     id: str
     parent: str | None
@@ -76,6 +76,8 @@ class Outline:
     length: int
     end: End
     nbytes: int
+    finish: str = ""
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

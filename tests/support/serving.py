@@ -181,6 +181,8 @@ class ScriptedWorker:
             "fingerprint": fingerprint,
             "tokenizer": tokenizer,
             "state_bytes": 4096,
+            "state_spec": "0" * 16,
+            "window": 16,
             "slots": 4,
             "running": 0,
             "device": "cpu",
@@ -202,16 +204,17 @@ class ScriptedWorker:
                 begun = await self.store.turns.begin(delivery.generation, self.id)
                 await self.store.queue.ack([delivery])
                 if begun is not None:
-                    return Running(self.store, begun)
+                    return Running(self.store, begun, self.id)
         raise AssertionError("no turn came")
 
 
 class Running:
     """A turn in the scripted worker's hands."""
 
-    def __init__(self, store: Store, begun: Begun) -> None:
+    def __init__(self, store: Store, begun: Begun, worker: str) -> None:
         self.store = store
         self.begun = begun
+        self.worker = worker
         self.sequence = 0
         self.tokens: list[int] = []
 
@@ -239,8 +242,8 @@ class Running:
         self.tokens += text.encode()
         return await self._append("token", {"text": text, "token_ids": list(text.encode())})
 
-    async def finish(self, reason: str = "stop") -> Outcome:
-        """Commit the turn and say `done`."""
+    async def finish(self, reason: str = "stop", *, warm: bool = False) -> Outcome:
+        """Commit the turn and say `done`. warm: and that the state stays with this worker."""
         begun, request = self.begun, self.begun.request
         position = begun.session.length + len(request.input_ids) + len(self.tokens)
         turn = None
@@ -270,7 +273,8 @@ class Running:
             "position": position,
             "turn": result.turn,
         }
-        return await self.store.turns.commit(begun, turn, result, Event(self.sequence, "done", data))
+        final = Event(self.sequence, "done", data)
+        return await self.store.turns.commit(begun, turn, result, final, self.worker if warm else None)
 
     async def fail(self, error: dict[str, Any]) -> Outcome:
         self.sequence += 1

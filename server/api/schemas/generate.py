@@ -69,7 +69,18 @@ class GenerateRequest(Body):
     store: bool = True
     wait_s: float = Field(0.0, ge=0, description="How long, in s, to wait for a session that runs another turn.")
     if_turn: str | None = Field(None, min_length=1, max_length=128)
-    on_disconnect: Literal["cancel", "continue"] = "cancel"
+    from_turn: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="The turn of the session to continue from. Where it is not its head, or the session is busy, the "
+        "session is forked and the fork runs the turn: its id is in the answer.",
+    )
+    on_disconnect: Literal["cancel", "continue"] | None = Field(
+        None,
+        description="What becomes of the turn when this client leaves. Absent: cancel; continue with an "
+        "Idempotency-Key, since whoever sends one means to ask again.",
+    )
 
     @model_validator(mode="after")
     def _one_input(self) -> "GenerateRequest":
@@ -82,6 +93,11 @@ class GenerateRequest(Body):
                 "Only one of prompt, messages and input_ids may be given, not {given}",
                 {"given": " and ".join(given)},
             )
-        if self.if_turn is not None and self.session_id is None:
-            raise PydanticCustomError("if_turn", "if_turn is about a session: session_id is required with it")
+        for name in ("if_turn", "from_turn"):
+            if getattr(self, name) is not None and self.session_id is None:
+                raise PydanticCustomError(
+                    name, "{name} is about a session: session_id is required with it", {"name": name}
+                )
+        if self.if_turn is not None and self.from_turn is not None:
+            raise PydanticCustomError("from_turn", "Only one of if_turn and from_turn may be given")
         return self

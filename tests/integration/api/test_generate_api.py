@@ -140,7 +140,7 @@ async def test_the_second_turn_brings_only_its_own_tokens(client: httpx.AsyncCli
     assert second["session"] == first["session"]
     assert second["position"] == first["position"] + len(turn.begun.request.input_ids) + 1
     session = (await client.get(f"/v1/sessions/{first['session']}")).json()
-    assert (session["position"], session["turn"], session["turns_kept"]) == (second["position"], second["turn"], 2)
+    assert (session["position"], session["head"], session["turns_kept"]) == (second["position"], second["turn"], 2)
 
 
 async def test_a_raw_prompt_that_spells_special_tokens_is_text(client: httpx.AsyncClient, worker: ScriptedWorker):

@@ -17,7 +17,7 @@ async def test_a_session_is_made_seen_listed_and_deleted(client: httpx.AsyncClie
     session = made.json()
     assert made.status_code == 201
     assert made.headers["x-session-id"] == session["id"]
-    assert (session["position"], session["turn"], session["tier"], session["turns_kept"]) == (0, None, "new", 0)
+    assert (session["position"], session["head"], session["tier"], session["turns_kept"]) == (0, None, "new", 0)
     assert (session["state_bytes"], session["model"]) == (4096, "tiny")
     assert session["created"] <= session["updated"] < session["expires"]
     path = made.headers["location"]

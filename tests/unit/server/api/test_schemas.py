@@ -24,7 +24,7 @@ def refused(body: Any) -> InvalidRequest:
 
 def test_the_least_that_can_be_asked_has_the_documented_defaults():
     body = parse(GenerateRequest, {"prompt": "x"})
-    assert (body.stream, body.store, body.on_disconnect, body.wait_s) == (True, True, "cancel", 0.0)
+    assert (body.stream, body.store, body.on_disconnect, body.wait_s) == (True, True, None, 0.0)
     assert (body.temperature, body.top_p, body.top_k, body.min_p, body.repetition_penalty) == (1.0, 1.0, 0, 0.0, 1.0)
     assert (body.max_tokens, body.seed, body.stop, body.logprobs, body.ignore_eos) == (None, None, [], None, False)
 

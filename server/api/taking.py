@@ -1,0 +1,188 @@
+"""Taking a turn in: which session it continues, whether it was taken in before, and waiting for a busy session.
+
+A request with an idempotency key that was seen is answered by its generation before anything else is looked at; so a
+retry gets its answer whatever has become of the session, the queue or the workers. `from_turn` never waits: where the
+turn is not its session's head, or the session is busy, a fork runs it.
+
+It knows nothing of how the answer travels.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from server.api.backend import Backend, View
+from server.api.body import ClientGoneError
+from server.api.middleware import Facts
+from server.api.prompts import check_bounds, turn_request
+from server.api.schemas.generate import GenerateRequest
+from server.errors import (
+    GenerationNotFound,
+    InvalidRequest,
+    PerennialError,
+    QueueFull,
+    SessionBusy,
+    TurnMismatch,
+)
+from server.store.records import Generation, Idempotency, Session
+
+BUSY_LOOK_S = (0.02, 0.25)  # how soon, and then how seldom, a busy session is looked at again
+KEY = re.compile(r"^[ -~]{1,255}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """first: this request began it; False for a repeat, which is answered by what the first one began."""
+
+    generation: Generation
+    first: bool
+
+
+def idempotency_of(headers: Headers, given: Any) -> Idempotency | None:
+    """What the header Idempotency-Key says. given: the request's JSON, as it was parsed. Raises InvalidRequest."""
+    key = headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not KEY.match(key):
+        raise InvalidRequest("Idempotency-Key is 1 to 255 printable ASCII characters.", param="Idempotency-Key")
+    # The same request may be written in other words by a retry: order of names, white space, escapes.
+    canonical = json.dumps(given, sort_keys=True, separators=(",", ":"))
+    return Idempotency(key, hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest())
+
+
+class Taking:
+    """One request on its way into the queue."""
+
+    def __init__(
+        self,
+        body: GenerateRequest,
+        idempotency: Idempotency | None,
+        tenant: str,
+        backend: Backend,
+        facts: Facts,
+        departure: "asyncio.Task[None]",
+    ) -> None:
+        """departure: done once the client has left."""
+        self.body = body
+        self.idempotency = idempotency
+        self.tenant = tenant
+        self.backend = backend
+        self.facts = facts
+        self.departure = departure
+
+    async def take_in(self) -> Taken:
+        """Accept the turn, waiting up to `wait_s` for a busy session. Raises what the client is to be told.
+
+        Never cut off from outside, since a turn that was accepted unnoticed could not be cancelled; a client that
+        leaves is noticed while waiting and before each attempt (ClientGoneError), or by the caller afterwards.
+        """
+        began, waited, outcome = time.monotonic(), False, "refused"
+        try:
+            if (earlier := await self._seen()) is not None:
+                return earlier
+            check_bounds(self.body, self.backend.tokenizer, self.backend.settings)
+            view = await self.backend.serving()
+            if view.queue_depth >= self.backend.settings.max_queue:
+                raise QueueFull
+            pause, most = BUSY_LOOK_S
+            while True:
+                try:
+                    taken = await self._attempt(view)
+                except SessionBusy:
+                    # It may be busy with the very turn that this request asks for.
+                    if (earlier := await self._seen()) is not None:
+                        return earlier
+                    if self.body.from_turn is not None:
+                        continue  # it was idle when it was looked at; now it will be forked
+                    if time.monotonic() + pause > began + self.body.wait_s:
+                        raise
+                    waited = True
+                    if (await asyncio.wait({self.departure}, timeout=pause))[0]:
+                        outcome = "left"
+                        raise ClientGoneError from None
+                    pause = min(pause * 1.5, most)
+                except TurnMismatch:
+                    # Another turn was committed while this one was being tokenised: render again after it, unless the
+                    # client said which turn it means.
+                    if self.body.if_turn is not None:
+                        raise
+                else:
+                    outcome = "taken"
+                    return taken
+        finally:
+            if waited:
+                self.backend.metrics.busy_seconds.labels(outcome).observe(time.monotonic() - began)
+
+    async def _seen(self) -> Taken | None:
+        if self.idempotency is None:
+            return None
+        seen = await self.backend.store.sessions.seen(self.tenant, self.body.session_id, self.idempotency)
+        return None if seen is None else self._repeat(seen)
+
+    def _repeat(self, generation: Generation) -> Taken:
+        self.backend.metrics.repeats.inc()
+        self.facts.more["repeat"] = True
+        return Taken(generation, first=False)
+
+    async def _attempt(self, view: View) -> Taken:
+        """Raises SessionBusy, TurnMismatch and all else that the client is to be told."""
+        body, backend = self.body, self.backend
+        session = await self._session(view)
+        fork = session if session is not None and session.id != body.session_id else None
+        if session is not None:
+            self.facts.session = session.id
+        taken: Taken | None = None
+        try:
+            request = await turn_request(body, session, backend.tokenizer, backend.settings, backend.tokenising)
+            if self.departure.done():
+                raise ClientGoneError
+            generation = await backend.store.sessions.accept(
+                session or view.new_session(self.tenant), request, if_turn=body.if_turn, idempotency=self.idempotency
+            )
+            # A generation that another request began has a request of its own.
+            first = generation.request is request
+            if first:
+                backend.metrics.accepted.inc()
+            taken = Taken(generation, first=True) if first else self._repeat(generation)
+        finally:
+            if fork is not None and (taken is None or taken.generation.session != fork.id):
+                await self._drop(fork)
+        return taken
+
+    async def _session(self, view: View) -> Session | None:
+        """The session that runs the turn: None for a new one, a fork where `from_turn` asks for one."""
+        body, branches = self.body, self.backend.store.branches
+        if body.session_id is None:
+            return None
+        session = await self.backend.store.sessions.get_session(self.tenant, body.session_id)
+        view.check_served(session.fingerprint)
+        if body.if_turn is not None and body.if_turn != session.head:
+            raise TurnMismatch(f"The session's head is {session.head}, not {body.if_turn}.", param="if_turn")
+        busy = await self._running(session)
+        if body.from_turn is not None and (busy or body.from_turn != session.head):
+            self.backend.metrics.forks.inc()
+            return await branches.fork(session, body.from_turn, stored=body.store)
+        if busy is not None:
+            raise SessionBusy(f"Session {session.id} is running generation {busy}.")
+        return session
+
+    async def _running(self, session: Session) -> str | None:
+        """The generation that holds the session: what can be said before any text is tokenised; `accept` decides."""
+        if session.running is not None:
+            with contextlib.suppress(GenerationNotFound):
+                running = await self.backend.store.sessions.get_generation(session.tenant, session.running)
+                if not running.status.ended:
+                    return running.id
+        return None
+
+    async def _drop(self, fork: Session) -> None:
+        """The fork's turn was not taken in after all."""
+        with contextlib.suppress(PerennialError):
+            await self.backend.store.branches.delete(self.tenant, fork.id)
