@@ -43,7 +43,7 @@ def key_of(command: Command) -> bytes | None:
     return key if isinstance(key, bytes) else str(key).encode()
 
 
-def _unsent(answer: Any) -> bool:
+def resend(answer: Any) -> bool:
     """Whether an answer says that the command has to be sent again."""
     if isinstance(answer, redis.exceptions.AuthenticationError | redis.exceptions.AuthorizationError):
         return False
@@ -133,7 +133,7 @@ class Cluster:
         backoff, tries, redirects = pauses(), 0, 0
         while True:
             await self._round(commands, todo, answers)
-            todo = [i for i in todo if _unsent(answers[i])]
+            todo = [i for i in todo if resend(answers[i])]
             if not todo:
                 return answers
             if redirects < _REDIRECTS and all(isinstance(answers[i], redis.exceptions.AskError) for i in todo):

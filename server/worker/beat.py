@@ -58,8 +58,8 @@ class Heartbeat:
                 continue
             try:
                 while not self._stop.is_set() and self._alive():
-                    await store.queue.renew(self._worker_id, self._deliveries())
                     await store.queue.heartbeat(self._worker_id, self._info())
+                    await store.queue.renew(self._worker_id, self._deliveries())
                     await asyncio.to_thread(self._stop.wait, self._every_s)
                 await store.queue.retire(self._worker_id)
             except PerennialError as error:

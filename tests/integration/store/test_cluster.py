@@ -6,8 +6,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.crc import key_slot
 
 from server.errors import SessionGone, StoreUnavailable
@@ -16,7 +20,7 @@ from server.store.embedded import EmbeddedValkey
 from server.store.records import Event, LeafBytes, Outcome, Session, Snapshot, Status
 from server.store.store import Store, StoreOptions, open_store
 from support.store_play import NEW, begin, request, result_of, run_turn, token, turn_after
-from support.three_nodes import ThreeNodes
+from support.three_nodes import SLOTS, ThreeNodes
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +225,28 @@ async def test_a_cluster_that_is_all_away_is_an_outage_then_goes_on(nodes: Three
         await cluster.sessions.get_session("tenant", session.id)
     await nodes.restart(0, 1, 2)
     assert (await cluster.sessions.get_session("tenant", session.id)).head == session.head
+
+
+async def test_a_cluster_of_one_node_by_its_socket_is_an_outage_until_it_has_slots(
+    tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
+    server = EmbeddedValkey(tmp_path, binary=valkey.executable, extra={"cluster-enabled": "yes"})
+    await server.start()
+    options = StoreOptions(server.url, retries=0)
+    try:
+        with pytest.raises(StoreUnavailable, match="cluster"):
+            await open_store(options)
+        client: Any = Redis(unix_socket_path=str(server.socket), protocol=2)
+        await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+        await client.aclose()
+        async with asyncio.timeout(30):
+            while True:
+                # It takes a moment to believe that it is the whole cluster.
+                with suppress(StoreUnavailable):
+                    store = await open_store(options)
+                    break
+        session, _, _ = await run_turn(store)
+        assert session.turns == 1
+        await store.close()
+    finally:
+        await server.stop()

@@ -79,9 +79,10 @@ def test_all_keys_of_a_lineage_share_its_hash_tag() -> None:
     assert len(set(names)) == len(names)
     assert all(re.findall(r"\{(.*?)\}", name) == [LINEAGE] for name in names)
     assert all(name.startswith("p:") for name in names)
-    tags = {re.findall(r"\{(.*?)\}", name)[0] for name in (keys.queue, keys.queued(GENERATION))}
-    assert tags == {"queue"}
-    assert re.findall(r"\{(.*?)\}", keys.workers) == re.findall(r"\{(.*?)\}", keys.alive("w"))
+    queued = (keys.queue, keys.stream("w"), keys.queued(GENERATION), keys.intended, keys.workers, keys.alive("w"))
+    assert {re.findall(r"\{(.*?)\}", name)[0] for name in queued} == {"queue"}
+    assert len(set(queued)) == len(queued)
+    assert keys.stream("") == keys.queue
 
 
 def test_a_key_is_made_of_ids_only() -> None:
