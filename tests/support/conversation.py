@@ -15,7 +15,7 @@ import httpx
 import psutil
 from httpx_sse import connect_sse
 
-from support.serving import Process
+from support.serving import Process, wait_for
 
 # A start that has to compile kernels takes this long on a slow machine.
 START_S = 300.0
@@ -116,6 +116,25 @@ class Serve:
             one.kill()
         self.process.stop()
         psutil.wait_procs(family, timeout=20)
+
+    @contextmanager
+    def another_worker(self) -> Iterator[Process]:
+        """One more worker on its store, which must be one of its own (`redis_url`); ready to take turns."""
+        before = self.workers()
+        with Process("worker", cwd=self.folder, **self.settings) as worker:
+            wait_for(lambda: self.workers() > before, START_S)
+            yield worker
+
+    def workers(self) -> int:
+        """How many live."""
+        return int(httpx.get(f"{self.url}/health/ready").json().get("workers", 0))
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        """What the api says of a session."""
+        answer = httpx.get(f"{self.url}/v1/sessions/{session_id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     def children(self) -> dict[str, psutil.Process]:
         """Its processes by what they are: api, worker, valkey."""

@@ -10,7 +10,7 @@ import pytest
 
 from server.store.embedded import EmbeddedValkey
 from support.checkpoint import tiny_checkpoint
-from support.conversation import Serve, serving
+from support.conversation import Serve, generate, serving
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +43,11 @@ def settings(valkey: EmbeddedValkey, checkpoint: Path) -> dict[str, str]:
 def server(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     with serving(tmp_path_factory.mktemp("serve"), key_prefix="shared", **settings) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def state_bytes(server: Serve) -> int:
+    """Of one session of the tiny model."""
+    answer = generate(server.url, prompt="abc", max_tokens=1)
+    found: int = server.session(answer.start["session"])["state_bytes"]
+    return found

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from redis import Redis
 
 from server.store.embedded import EmbeddedValkey
 from support.checkpoint import tiny_checkpoint
 from support.conversation import Serve, generate, serving, stream
+from support.serving import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -40,30 +42,131 @@ def test_a_session_is_one_text_however_it_was_cut_in_turns(server: Serve) -> Non
     assert at_once.token_ids == turns[2]
 
 
-def test_many_sessions_over_few_slots_in_any_order(server: Serve) -> None:
-    """6 sessions, 2 slots, 3 turns each, in random order and four at a time: each as if it were alone."""
-    prompts = ["one", "two two two two two two", "three"]
-    expected = [lone(server, prompts, seed=100 * s) for s in range(6)]
-    sessions: list[str | None] = [None] * 6
-    got: list[list[list[int]]] = [[] for _ in range(6)]
+def in_any_order(server: Serve, prompts: list[str], sessions: int, seed: int) -> tuple[list[list[list[int]]], set[str]]:
+    """Each session's turns, in random order and four at a time; and the tiers that their states came from."""
+    ids: list[str | None] = [None] * sessions
+    got: list[list[list[int]]] = [[] for _ in range(sessions)]
     tiers = set()
 
     def turn(s: int) -> None:
         i = len(got[s])
-        held = {"session_id": sessions[s]} if sessions[s] else {}
+        held = {"session_id": ids[s]} if ids[s] else {}
         answer = generate(server.url, prompt=prompts[i], seed=100 * s + i, **RUN, **held)
-        sessions[s] = answer.start["session"]
+        ids[s] = answer.start["session"]
         tiers.add(answer.start["restored"]["from"])
         got[s].append(answer.token_ids)
 
-    order = random.Random(5)
-    for _ in range(3):
-        batch = list(range(6))
+    order = random.Random(seed)
+    for _ in prompts:
+        batch = list(range(sessions))
         order.shuffle(batch)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(turn, batch))
+    return got, tiers
+
+
+def test_many_sessions_over_few_slots_in_any_order(
+    server: Serve, settings: dict[str, str], state_bytes: int, tmp_path: Path
+) -> None:
+    """6 sessions, 2 slots, 3 turns each: each as if alone; with memory for all of them, for one, for none."""
+    prompts = ["one", "two two two two two two", "three"]
+    expected = [lone(server, prompts, seed=100 * s) for s in range(6)]
+    got, tiers = in_any_order(server, prompts, 6, seed=5)
     assert got == expected
-    assert tiers >= {"new", "ram"}
+    assert tiers == {"new", "ram"} | (tiers & {"slot"})
+    for states, there, not_there in ((1, {"new", "ram", "redis"}, set()), (0, {"new", "redis"}, {"ram"})):
+        own = settings | {"key_prefix": f"ram{states}", "ram_bytes": str(states * state_bytes)}
+        with serving(tmp_path, **own) as small:
+            got, tiers = in_any_order(small, prompts, 6, seed=6 + states)
+        assert got == expected
+        assert tiers >= there
+        assert not tiers & not_there
+
+
+def test_a_session_that_lost_its_slot_goes_on_from_memory(server: Serve) -> None:
+    expected = lone(server, ["one", "two"], seed=40)
+    first = generate(server.url, prompt="one", seed=40, **RUN)
+    session = first.start["session"]
+    assert server.session(session)["tier"] == "slot"
+    for other in range(2):  # as many as there are slots
+        generate(server.url, prompt=f"other {other}", **RUN)
+    wait_for(lambda: server.session(session)["tier"] == "ram")
+    second = generate(server.url, prompt="two", seed=41, session_id=session, **RUN)
+    assert second.start["restored"] == {"from": "ram", "replayed_tokens": 0}
+    assert [first.token_ids, second.token_ids] == expected
+    assert server.session(session)["tier"] == "slot"
+
+
+def test_rewound_it_goes_on_as_if_it_had_never_gone_the_other_way(server: Serve) -> None:
+    """Its warm state is of a turn that is its head no more: it is not used, from a slot or from memory."""
+    one, two = lone(server, ["abc", "xyz"], seed=60)
+    for from_memory in (False, True):
+        answers = []
+        held: dict[str, str] = {}
+        for i, prompt in enumerate(["abc", "def", "ghi"]):
+            answers.append(generate(server.url, prompt=prompt, seed=60 + i, **RUN, **held))
+            held = {"session_id": answers[0].start["session"]}
+        if from_memory:
+            for other in range(2):
+                generate(server.url, prompt=f"other {other}", **RUN)
+        back = httpx.post(f"{server.url}/v1/sessions/{held['session_id']}/rewind", json={"turns": 2})
+        assert back.status_code == 200, back.text
+        after = generate(server.url, prompt="xyz", seed=61, **RUN, **held)
+        assert after.start["restored"]["from"] == "redis"
+        assert after.start["position"] == answers[0].done["position"]
+        assert [answers[0].token_ids, after.token_ids] == [one, two]
+        again = generate(server.url, prompt="and on", seed=62, **RUN, **held)
+        assert again.start["restored"]["from"] == "slot"
+
+
+def test_a_turn_goes_to_the_worker_that_has_its_session_warm(server: Serve) -> None:
+    """4 sessions at once fill both workers' 2 slots; then each goes on where it is warm."""
+    with server.another_worker():
+        with ThreadPoolExecutor(4) as pool:
+            first = list(
+                pool.map(
+                    lambda s: generate(server.url, prompt="abc", seed=s, max_tokens=1500, ignore_eos=True), range(4)
+                )
+            )
+        order = random.Random(1).sample(first * 3, 12)
+        found = [
+            generate(server.url, prompt="d", session_id=answer.start["session"], **RUN).start["restored"]
+            for answer in order
+        ]
+    assert found == [{"from": "slot", "replayed_tokens": 0}] * 12
+
+
+def test_a_worker_that_was_held_up_does_not_go_on_from_what_it_has(
+    server: Serve, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """SIGSTOP of the worker that has a session warm: another takes it on. When it comes back to the first one, the
+    state that this one still has is a turn behind."""
+    prompts = ["one", "two", "three", "four"]
+    expected = lone(server, prompts, seed=80)
+    with serving(tmp_path, **settings, key_prefix="held") as two, two.another_worker() as other:
+        workers = [two.children()["worker"], psutil.Process(other.popen.pid)]
+        got, tiers = [], []
+        held: dict[str, str] = {}
+
+        def turn() -> None:
+            i = len(got)
+            answer = generate(two.url, prompt=prompts[i], seed=80 + i, **RUN, **held)
+            held["session_id"] = answer.start["session"]
+            got.append(answer.token_ids)
+            tiers.append(answer.start["restored"]["from"])
+
+        workers[1].suspend()
+        turn()
+        workers[1].resume()
+        workers[0].suspend()
+        turn()
+        workers[0].resume()
+        turn()
+        workers[1].suspend()
+        turn()
+        workers[1].resume()
+    assert got == expected
+    assert tiers == ["new", "redis", "slot", "redis"]
 
 
 def test_a_client_that_leaves_cancels_and_what_it_saw_is_kept(server: Serve) -> None:
