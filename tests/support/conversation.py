@@ -127,7 +127,8 @@ class Serve:
 
     def workers(self) -> int:
         """How many live."""
-        return int(httpx.get(f"{self.url}/health/ready").json().get("workers", 0))
+        said: dict[str, Any] = httpx.get(f"{self.url}/health/ready").json()
+        return int(said.get("workers", 0))
 
     def session(self, session_id: str) -> dict[str, Any]:
         """What the api says of a session."""
