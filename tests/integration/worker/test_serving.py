@@ -15,6 +15,8 @@ import pytest
 from redis import Redis
 
 from server.store.embedded import EmbeddedValkey
+from server.store.records import TurnRequest
+from server.store.store import StoreOptions, open_store
 from support.checkpoint import tiny_checkpoint
 from support.conversation import Serve, generate, serving, stream
 from support.serving import wait_for
@@ -134,6 +136,31 @@ def test_a_turn_goes_to_the_worker_that_has_its_session_warm(server: Serve) -> N
             for answer in order
         ]
     assert found == [{"from": "slot", "replayed_tokens": 0}] * 12
+
+
+def test_a_turn_that_was_accepted_and_never_enqueued_is_run_all_the_same(
+    server: Serve, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an api leaves it that dies between the two."""
+    known = generate(server.url, prompt="abc", **RUN).start
+
+    async def dies() -> str:
+        store = await open_store(StoreOptions(url=settings["redis_url"], prefix="shared"))
+
+        async def nothing(*_: object) -> None:
+            pass
+
+        monkeypatch.setattr(store.queue, "enqueue", nothing)
+        tenant = await store.context.connection.call("HGET", store.context.keys.session(known["session"]), "tenant")
+        session = await store.sessions.get_session(tenant.decode(), known["session"])
+        asked = TurnRequest((5, 6), 4, {"temperature": 0.0, "seed": 1}, raw=True)
+        accepted = await store.sessions.accept(session, asked)
+        await store.close()
+        return accepted.id
+
+    gid = asyncio.run(dies())
+    assert httpx.get(f"{server.url}/v1/generations/{gid}").json()["status"] == "queued"
+    wait_for(lambda: httpx.get(f"{server.url}/v1/generations/{gid}").json()["status"] == "done", 60)
 
 
 def test_a_worker_that_was_held_up_does_not_go_on_from_what_it_has(
