@@ -11,6 +11,9 @@ from model.state import LeafSpec, State, StateSpec
 from server.errors import CorruptState, FingerprintMismatch
 from server.store.records import LeafBytes, Snapshot
 
+MAX_POSITION = 1 << 40
+MAX_TOKEN = (1 << 31) - 1
+
 
 def to_snapshot(state: State, fingerprint: str) -> Snapshot:
     """One row's state as bytes: a view of its memory, not a copy, so nobody may write to it any more."""
@@ -33,7 +36,18 @@ def from_snapshot(spec: StateSpec, snapshot: Snapshot, fingerprint: str) -> Stat
         state[name].view(1, *leaf.shape).copy_(_tensor(name, leaf, snapshot.leaves.get(name)))
     if int(state["position"][0]) != snapshot.position:
         raise CorruptState(f"the snapshot says position {snapshot.position}, its state says {int(state['position'])}")
+    _validate(state)
     return state
+
+
+def _validate(state: State) -> None:
+    """The kernels find their place in the window from `position`, unchecked: a negative or an overflowing one would
+    have them write elsewhere. No other leaf says where anything lies."""
+    position, pending = int(state["position"][0]), int(state["pending"][0])
+    if not 0 <= position <= MAX_POSITION:
+        raise CorruptState(f"the state says position {position}; it is from 0 to {MAX_POSITION}")
+    if not 0 <= pending <= MAX_TOKEN + 1:
+        raise CorruptState("the state's pending token is none")
 
 
 def _tensor(name: str, leaf: LeafSpec, found: LeafBytes | None) -> torch.Tensor:

@@ -54,3 +54,19 @@ def test_what_does_not_fit_is_named() -> None:
         from_snapshot(SPEC, replace(snapshot, leaves=absent), "m")
     with pytest.raises(CorruptState, match="position"):
         from_snapshot(SPEC, replace(snapshot, position=5), "m")
+
+
+@pytest.mark.parametrize("position", [-1, -(2**63), 2**40 + 1, 2**63 - 1])
+def test_a_position_that_would_lead_the_kernels_astray_is_refused(position: int) -> None:
+    lying = state()
+    lying["position"].fill_(position)
+    with pytest.raises(CorruptState, match=f"position {position}"):
+        from_snapshot(SPEC, to_snapshot(lying, "m"), "m")
+
+
+@pytest.mark.parametrize("pending", [-1, 2**31 + 1])
+def test_a_pending_token_that_is_none_is_refused(pending: int) -> None:
+    lying = state()
+    lying["pending"].fill_(pending)
+    with pytest.raises(CorruptState, match="pending"):
+        from_snapshot(SPEC, to_snapshot(lying, "m"), "m")
