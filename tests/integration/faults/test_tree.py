@@ -1,0 +1,174 @@
+"""Random operations on sessions against a plain model of what a session should be, over HTTP, with two workers.
+
+The plain model: a session is a list of turns, a turn the tokens it added. Whatever is done to sessions (turns, forks,
+rewinds, implicit forks, copies by export and import, deletions, in any order, over fewer slots than sessions), the next
+turn's tokens are those of the plain loop over all of the session's tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule, run_state_machine_as_test
+
+from support.conversation import generate
+from support.fleet import Fleet, fleet
+from support.oracle import Oracle
+
+pytestmark = pytest.mark.timeout(570)
+
+KEPT = 3
+RUN = {"max_tokens": 7, "temperature": 0.8, "ignore_eos": True, "wait_s": 20}
+
+
+@dataclass
+class Branch:
+    """A session as it should be. turns: (turn id, its tokens), oldest first."""
+
+    id: str
+    turns: list[tuple[str, list[int]]]
+
+    @property
+    def tokens(self) -> list[int]:
+        return [token for _, run in self.turns for token in run]
+
+
+class Sessions(RuleBasedStateMachine):
+    """See the module."""
+
+    url: ClassVar[str]
+    oracle: ClassVar[Oracle]
+    branches = Bundle("branches")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+        self.seed = 0
+        self.known: dict[str, Branch] = {}
+
+    def teardown(self) -> None:
+        """What is left is as it should be; then it goes."""
+        for branch in self.known.values():
+            self.check(branch)
+            assert self.client.delete(f"/v1/sessions/{branch.id}").status_code == 200
+        self.client.close()
+
+    def run_turn(self, text: str, before: list[int], **body: str) -> tuple[str, str, list[int]]:
+        """One turn and what it should say: its session, its id, its tokens."""
+        self.seed += 1
+        answer = generate(self.url, prompt=text, seed=self.seed, **RUN, **body)
+        assert answer.token_ids == self.oracle.next([*before, *text.encode()], self.seed, RUN["max_tokens"])
+        assert answer.start["position"] == len(before)
+        return answer.start["session"], answer.done["turn"], [*text.encode(), *answer.token_ids]
+
+    def check(self, branch: Branch) -> None:
+        """What the server says of a session."""
+        said = self.client.get(f"/v1/sessions/{branch.id}").json()
+        assert said["position"] == len(branch.tokens)
+        assert said["head"] == (branch.turns[-1][0] if branch.turns else None)
+        listed = [turn["id"] for turn in self.client.get(f"/v1/sessions/{branch.id}/turns").json()["data"]]
+        kept = [turn for turn, _ in branch.turns][-len(listed) :] if listed else []
+        assert sorted(listed) == sorted(kept)
+        assert len(listed) >= min(KEPT, len(branch.turns))
+        assert said["turns_kept"] == len(listed)
+
+    def note(self, session: str, turns: list[tuple[str, list[int]]]) -> Branch:
+        branch = Branch(session, turns)
+        self.known[session] = branch
+        return branch
+
+    TEXT = st.text("abc ", min_size=1, max_size=30)
+
+    @rule(target=branches, text=TEXT)
+    def begin(self, text: str) -> Branch:
+        session, turn, run = self.run_turn(text, [])
+        return self.note(session, [(turn, run)])
+
+    @rule(branch=branches, text=TEXT)
+    def go_on(self, branch: Branch, text: str) -> None:
+        session, turn, run = self.run_turn(text, branch.tokens, session_id=branch.id)
+        assert session == branch.id
+        branch.turns.append((turn, run))
+
+    @rule(target=branches, branch=branches, back=st.integers(0, KEPT - 1))
+    def fork(self, branch: Branch, back: int) -> Branch:
+        assume(len(branch.turns) > back)
+        stays = branch.turns[: len(branch.turns) - back]
+        answer = self.client.post(f"/v1/sessions/{branch.id}/fork", json={"at_turn": stays[-1][0]})
+        assert answer.status_code == 201, answer.text
+        return self.note(answer.json()["id"], list(stays))
+
+    @rule(target=branches, branch=branches, back=st.integers(1, KEPT - 1), text=TEXT)
+    def fork_by_going_on_from_an_earlier_turn(self, branch: Branch, back: int, text: str) -> Branch:
+        assume(len(branch.turns) > back)
+        stays = branch.turns[: len(branch.turns) - back]
+        before = [token for _, run in stays for token in run]
+        session, turn, run = self.run_turn(text, before, session_id=branch.id, from_turn=stays[-1][0])
+        assert session not in self.known
+        return self.note(session, [*stays, (turn, run)])
+
+    @rule(branch=branches, back=st.integers(1, KEPT - 1))
+    def rewind(self, branch: Branch, back: int) -> None:
+        assume(len(branch.turns) > back)
+        answer = self.client.post(f"/v1/sessions/{branch.id}/rewind", json={"turns": back})
+        if len(branch.turns) > KEPT and answer.status_code == 404:
+            return  # after a rewind there are fewer to go back to
+        assert answer.status_code == 200, answer.text
+        del branch.turns[-back:]
+
+    @rule(target=branches, branch=branches)
+    def copy_by_file(self, branch: Branch) -> Branch:
+        exported = self.client.get(f"/v1/sessions/{branch.id}/export")
+        assert exported.status_code == 200
+        imported = self.client.post(
+            "/v1/sessions/import", content=exported.content, headers={"Content-Type": "application/octet-stream"}
+        )
+        assert imported.status_code == 201, imported.text
+        session = imported.json()["id"]
+        listed = self.client.get(f"/v1/sessions/{session}/turns").json()["data"]
+        names = sorted(listed, key=lambda turn: turn["length"])
+        # Turns that were trimmed are in no file: they have no names here, but their tokens count.
+        gone = branch.turns[: len(branch.turns) - len(names)]
+        kept = branch.turns[len(branch.turns) - len(names) :]
+        return self.note(session, [*gone, *((t["id"], run) for t, (_, run) in zip(names, kept, strict=True))])
+
+    @rule(branch=consumes(branches))
+    def delete(self, branch: Branch) -> None:
+        assert self.client.delete(f"/v1/sessions/{branch.id}").status_code == 200
+        assert self.client.get(f"/v1/sessions/{branch.id}").status_code == 410
+        del self.known[branch.id]
+
+    @rule(branch=branches)
+    def look(self, branch: Branch) -> None:
+        self.check(branch)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Fleet]:
+    """Two workers of two slots each and little RAM, so that states come from everywhere."""
+    little = {"slots": "2", "turns_kept": str(KEPT), "ram_bytes": "100000"}
+    with fleet(tmp_path_factory.mktemp("tree"), **settings | little) as made:
+        made.worker()
+        made.worker()
+        yield made
+
+
+@pytest.mark.parametrize("examples", [5, pytest.param(60, marks=pytest.mark.full)])
+def test_any_operations_in_any_order(served: Fleet, oracle: Oracle, examples: int) -> None:
+    Sessions.url, _ = served.api()
+    Sessions.oracle = oracle
+    run_state_machine_as_test(
+        Sessions,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
