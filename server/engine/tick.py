@@ -134,7 +134,9 @@ class Ticker:
             if evicted is not None:
                 self._outputs.append(evicted)
                 self.stats = replace(self.stats, evictions=self.stats.evictions + 1)
-            self._begin(job, Tier.new if job.request.state is None else Tier.state)
+            tier = Tier.new if job.request.state is None else Tier.state
+            job.request = replace(job.request, state=None)  # megabytes that the row has now
+            self._begin(job, tier)
 
     def _begin(self, job: Job, tier: Tier) -> None:
         """A job has its row. Its tokens must begin with what the state says is pending: nothing is skipped silently."""

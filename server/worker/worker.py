@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from model.state import StateSpec
@@ -252,6 +252,7 @@ class Worker:
         self._metrics.replayed_tokens.labels("log").inc(restored.replayed)
         self._metrics.replayed_tokens.labels("stream").inc(len(turn.forced))
         self._warm.taken(turn.begun.session, restored.warm)
+        turn.restored = replace(restored, state=None)  # megabytes that the slot has now
 
     async def _append(self, events: dict[str, list[Event]]) -> None:
         """All rows' events in one round trip; what the store says back may end a turn."""
