@@ -127,7 +127,7 @@ class ArchiveStore:
     async def _write(self, session_id: str, new: NewSession, archive: Archive) -> None:
         keys, options = self._keys(session_id), self._c.options
         names = _new_ids(archive.turns, ids.lineage_of(session_id))
-        turns = await asyncio.to_thread(_encode_turns, archive, names, ids.lineage_of(session_id))
+        turns = await asyncio.to_thread(_encode_turns, archive, names)
         await self._stage(keys[2], turns.items())
         manifests: dict[str, bytes] = {}
         blocks: dict[str, int] = {}
@@ -194,7 +194,7 @@ def _new_ids(turns: Sequence[TurnEntry], lineage: str) -> dict[str, str]:
     return {name: ids.new_turn_id(lineage) for name in (*before, *(turn.id for turn in turns))}
 
 
-def _encode_turns(archive: Archive, names: Mapping[str, str], lineage: str) -> dict[str, bytes]:
+def _encode_turns(archive: Archive, names: Mapping[str, str]) -> dict[str, bytes]:
     """Turn id → bytes, for every turn, under its new id."""
     encoded: dict[str, bytes] = {}
     at = 0
@@ -209,7 +209,6 @@ def _encode_turns(archive: Archive, names: Mapping[str, str], lineage: str) -> d
                 length=turn.length,
                 end=End(turn.end),
                 finish=turn.finish,
-                generation=ids.new_generation_id(lineage),
                 created=turn.created,
             )
         )

@@ -93,8 +93,8 @@ async def commit(store: Store, begun: Begun, timings: Timings) -> Session:
     gid, session = begun.generation.id, begun.session
     tokens = tuple(range(READ + GENERATED))
     length = session.length + len(tokens)
-    name = ids.new_turn_id(ids.lineage_of(session.id))
-    turn = Turn(name, session.head, tokens, length, End.EOS, "stop", gid, time.time())
+    name = ids.turn_of(gid)
+    turn = Turn(name, session.head, tokens, length, End.EOS, "stop", time.time())
     usage = {"prompt_tokens": READ, "completion_tokens": GENERATED, "total_tokens": len(tokens), "cached_tokens": 0}
     timing = {"queued_s": 0.001, "first_token_s": 0.1, "total_s": 1.0}
     said = {"finish_reason": "stop", "usage": usage, "timing": timing, "position": length, "turn": name}

@@ -62,7 +62,8 @@ class BranchStore:
         outlines = await self._retention.outlines(ids.lineage_of(session.id))
         if session.head is not None and session.head not in outlines:
             raise CorruptState(f"turn {session.head} of session {session.id} is missing or can't be read")
-        return chain(session.head, outlines)[::-1]
+        # What lies before may be stored for another branch: this one does not keep it.
+        return chain(session.head, outlines)[: session.kept][::-1]
 
     async def fork(self, session: Session, at_turn: str | None = None, *, stored: bool = True) -> Session:
         """A new session that stands at a kept turn of this one, by default at its head as `session` has it.
@@ -155,14 +156,15 @@ class BranchStore:
             return session.length, session.end, session.turns, session.kept, session.stored_bytes
         lineage = ids.lineage_of(session.id)
         outlines = await self._retention.outlines(lineage)
-        back = next((i for i, turn in enumerate(chain(session.head, outlines)) if turn.id == head), None)
+        kept = chain(session.head, outlines)[: session.kept]
+        back = next((i for i, turn in enumerate(kept) if turn.id == head), None)
         if back is None:
             raise TurnNotFound(f"Session {session.id} has no turn {head[:64]}, or keeps it no more.")
         snapshots = {k: v for k, v in (await self._retention.snapshots(lineage)).items() if v is not None}
         options = self._c.options
         need = needs(head, outlines, snapshots, options.turns_kept, options.snapshots_kept)
         turn = outlines[head]
-        return turn.length, turn.end, session.turns - back, len(chain(head, outlines)), need.nbytes
+        return turn.length, turn.end, session.turns - back, len(kept) - back, need.nbytes
 
     async def delete(self, tenant: str, session_id: str) -> None:
         """Raises SessionNotFound, SessionGone, SessionBusy while it runs a turn."""

@@ -50,8 +50,8 @@ def encode_turn(turn: Turn) -> bytes:
     """Some 130 bytes and 4 per token. Raises OverflowError for a token that is not an int32, ValueError for an id
     that is none, or a parent or generation of another lineage."""
     lineage = lineage_of(turn.id)
-    if {lineage_of(turn.generation), lineage_of(turn.parent or turn.id)} != {lineage}:
-        raise ValueError("a turn's parent and generation are of its lineage")
+    if lineage_of(turn.parent or turn.id) != lineage:
+        raise ValueError("a turn's parent is of its lineage")
     # The lineage is in the id already.
     header = orjson.dumps(
         {
@@ -59,8 +59,8 @@ def encode_turn(turn: Turn) -> bytes:
             "length": turn.length,
             "end": turn.end,
             "finish": turn.finish,
-            "generation": turn.generation.rpartition("_")[2],
             "created": turn.created,
+            **({"digest": turn.digest} if turn.digest else {}),
         }
     )
     body = _HEAD.pack(_MAGIC, _VERSION, len(header)) + header + _int32(turn.tokens)
@@ -98,8 +98,8 @@ def decode_turn(turn_id: str, data: bytes) -> Turn:
             length=header["length"],
             end=End(header["end"]),
             finish=header["finish"],
-            generation=f"gen_{lineage}_{header['generation']}",
             created=header["created"],
+            digest=header.get("digest"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise corrupt(f"its header can't be read ({type(error).__name__})") from None

@@ -2,7 +2,7 @@
 
     session     sess_<lineage>_<branch>        lineage: 20 of [0-9a-z], the hash tag of all its keys
     generation  gen_<lineage>_<12 of [0-9a-z]>
-    turn        turn_<lineage>_<12 of [0-9a-z]>
+    turn        turn_<lineage>_<12 of [0-9a-z]>    the same twelve as its generation's
 
 Parsing is strict: whatever is not exactly an id is None, so that nothing a client sends can name another key.
 It knows nothing of what the keys hold.
@@ -61,6 +61,22 @@ def new_generation_id(lineage: str) -> str:
 def new_turn_id(lineage: str) -> str:
     """A fresh turn of this lineage."""
     return f"turn_{lineage}_{_random(12)}"
+
+
+def turn_of(generation_id: str) -> str:
+    """The turn that a generation commits, if any: known before it runs. Raises ValueError for what is no generation."""
+    lineage = parse_generation(generation_id)
+    if lineage is None:
+        raise ValueError("not a generation's id")
+    return f"turn_{lineage}_{_own(generation_id)}"
+
+
+def generation_of(turn_id: str) -> str:
+    """The generation whose turn this is. Raises ValueError for what is no turn."""
+    lineage = parse_turn(turn_id)
+    if lineage is None:
+        raise ValueError("not a turn's id")
+    return f"gen_{lineage}_{_own(turn_id)}"
 
 
 def new_nonce() -> str:
@@ -160,6 +176,10 @@ class Keys:
     def tenant_sessions(self, tenant: str) -> str:
         """Sorted set: session ids of a tenant by their last use."""
         return f"{self.prefix}:{{t:{tenant}}}:sessions"
+
+    def message_hash(self, digest: str) -> str:
+        """String: "<session> <turn>" that the conversation with this hash ends in."""
+        return f"{self.prefix}:{{h:{digest}}}:turn"
 
     @property
     def queue(self) -> str:

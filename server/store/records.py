@@ -53,7 +53,8 @@ class Turn:
     """One immutable turn.
 
     tokens: the run it appended, int32 each. length: tokens of the sequence up to and with this turn. end: an `End`.
-    finish: the finish reason ("stop", "length", "cancelled"). created: Unix time, s.
+    finish: the finish reason ("stop", "length", "cancelled"). created: Unix time, s. digest: of the conversation up to
+    and with it (history.py), where it was begun with one.
     """
 
     id: str
@@ -62,8 +63,8 @@ class Turn:
     length: int
     end: End
     finish: str
-    generation: str
     created: float
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,8 @@ class TurnRequest:
     """What a worker needs to run a turn, and nothing else.
 
     sampling: fields of `model.sampling.SamplingParams` by name, the seed among them. on_disconnect: "cancel" or
-    "continue". continue_final: the input ends in an assistant message that is to be continued.
+    "continue". continue_final: the input ends in an assistant message that is to be continued. history: the digest of
+    the conversation up to and with the input (history.py), where the turn is to be found by it.
     """
 
     input_ids: tuple[int, ...]
@@ -149,6 +151,7 @@ class TurnRequest:
     logprobs: int | None = None
     on_disconnect: str = "cancel"
     continue_final: bool = False
+    history: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ queue      deliveries, heartbeats, the call to cancel
 snapshots  states as blocks
 archive    sessions as files
 retention  what is still needed of a lineage
+history    conversations that are sent again
 hub        a generation's events, for whoever streams them
 """
 
@@ -23,6 +24,7 @@ from server.store.branches import BranchStore
 from server.store.channels import Channels
 from server.store.connection import Connection
 from server.store.events import EventHub
+from server.store.history import HistoryIndex
 from server.store.keys import Keys
 from server.store.options import Context, StoreOptions
 from server.store.queue import WorkQueue
@@ -56,6 +58,7 @@ class Store:
     snapshots: SnapshotStore
     archive: ArchiveStore
     retention: Retention
+    history: HistoryIndex
     hub: EventHub
     context: Context
     channels: Channels
@@ -103,6 +106,7 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
         snapshots=saved,
         archive=ArchiveStore(context, kept, branched, committed, saved),
         retention=retained,
+        history=HistoryIndex(context),
         hub=EventHub(context, channels),
         context=context,
         channels=channels,

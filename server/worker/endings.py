@@ -68,6 +68,9 @@ class Endings:
         keeps = committed is not None and ending.warm and finished.held
         worker = self._worker_id if keeps else None
         try:
+            if committed is not None and committed.digest is not None:
+                digest, session, name = committed.digest, begun.session.id, committed.id
+                await self._patiently(lambda: self._store.history.note(digest, session, name), "note")
             with self._metrics.commit_seconds.time():
                 outcome = await self._patiently(
                     lambda: self._store.turns.commit(begun, committed, ending.result, ending.final, worker), "commit"

@@ -18,7 +18,8 @@ from typing import Any
 from model.sampling import SamplingParams
 from model.tokenizer import Tokenizer
 from server.engine.request import Finish, Finished, Request, Timings, Token
-from server.store.keys import lineage_of, new_turn_id
+from server.store.history import fold
+from server.store.keys import turn_of
 from server.store.records import Begun, End, Event, Result, Turn
 from server.worker.tiers import Restored
 from server.worker.watch import TextWatch
@@ -166,14 +167,14 @@ class RunningTurn:
         if asked.store and not nothing:
             run = asked.input_ids + tuple(generated)
             turn = Turn(
-                id=new_turn_id(lineage_of(session.id)),
+                id=turn_of(self.id),
                 parent=session.head,
                 tokens=run,
                 length=session.length + len(run),
                 end=self._end(finished, cut),
                 finish=reason,
-                generation=self.id,
                 created=now,
+                digest=fold(asked.history, "assistant", self._visible) if asked.history else None,
             )
         assert self.restored is not None
         prompt = len(asked.input_ids)

@@ -249,13 +249,12 @@ class Running:
         turn = None
         if request.store and self.tokens:
             turn = Turn(
-                id=ids.new_turn_id(ids.lineage_of(begun.session.id)),
+                id=ids.turn_of(begun.generation.id),
                 parent=begun.session.head,
                 tokens=(*request.input_ids, *self.tokens),
                 length=position,
                 end=End.RAW if request.raw else End.OPEN,
                 finish=reason,
-                generation=begun.generation.id,
                 created=0.0,
             )
         usage = {

@@ -24,10 +24,8 @@ def token(sequence: int, text: str = "x") -> Event:
 def turn_after(begun: Begun, tokens: Sequence[int]) -> Turn:
     session = begun.session
     length = session.length + len(tokens)
-    name = ids.new_turn_id(ids.lineage_of(session.id))
-    return Turn(
-        name, session.head, tuple(tokens), length, End.EOS, "stop", begun.generation.id, begun.generation.created
-    )
+    name = ids.turn_of(begun.generation.id)
+    return Turn(name, session.head, tuple(tokens), length, End.EOS, "stop", begun.generation.created)
 
 
 def result_of(turn: Turn | None, finish: str = "stop") -> Result:

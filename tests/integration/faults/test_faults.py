@@ -73,7 +73,8 @@ def test_a_worker_dies_under_eight_streams_and_another_goes_on(
     assert second.popen.poll() is None
 
 
-@pytest.mark.parametrize("pause", [1.0, pytest.param(10.0, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("pause", [1.0, 10.0])
 def test_the_only_worker_dies_under_eight_streams_and_is_started_again(
     empty_fleet: Fleet, oracle: Oracle, record_property: Record, pause: float
 ) -> None:
@@ -93,17 +94,21 @@ def test_a_stopped_worker_that_wakes_up_late_writes_nothing(empty_fleet: Fleet, 
     """Another takes its turn over meanwhile; what it then says is refused, and it goes on with other turns."""
     sleeper = empty_fleet.worker()
     url, _ = empty_fleet.api()
-    one = Listener(url, prompt=prompt(0), seed=0, **LONG)
-    one.heard(30)
+    begun = generate(url, prompt="begin", seed=1, **SHORT)
+    session = {"session_id": begun.start["session"]}
     heir = empty_fleet.worker()
+    # It goes to the worker that has the session warm.
+    one = Listener(url, prompt="go on", seed=2, **LONG, **session)
+    one.heard(10)
     sleeper.popen.send_signal(signal.SIGSTOP)
+    assert one.is_alive(), "too late: it has ended"
     first = one.whole()
     sleeper.popen.send_signal(signal.SIGCONT)
-    assert first.token_ids == expected(oracle, 0)
+    history = [*b"begin", *begun.token_ids, *b"go on"]
+    assert first.token_ids == oracle.next(history, 2, LONG["max_tokens"])
     assert unbroken(first.event_ids)
     wait_for(lambda: '"fenced"' in sleeper.errors())
-    session = {"session_id": first.start["session"]}
-    history = [*prompt(0).encode(), *first.token_ids, *b"more"]
+    history += [*first.token_ids, *b"more"]
     second = generate(url, prompt="more", seed=9, wait_s=20, **session, **SHORT)
     assert second.token_ids == oracle.next(history, 9, SHORT["max_tokens"])
     assert httpx.get(f"{url}/v1/sessions/{first.start['session']}").json()["position"] == len(history) + 12
@@ -131,7 +136,7 @@ def test_an_api_dies_in_mid_stream_and_the_client_resumes_at_another(empty_fleet
     assert again.token_ids == expected(oracle, 0)
 
 
-@pytest.mark.parametrize("fsync", ["always", "everysec"])
+@pytest.mark.parametrize("fsync", ["always", pytest.param("everysec", marks=pytest.mark.full)])
 def test_valkey_dies_and_what_was_acknowledged_is_there(
     tmp_path: Path, settings: dict[str, str], oracle: Oracle, fsync: str
 ) -> None:
@@ -184,7 +189,10 @@ def patient(url: str, body: dict[str, object], key: str) -> Answer:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("changed", ["weights", "template", "window"])
+@pytest.mark.parametrize(
+    "changed",
+    ["template", pytest.param("weights", marks=pytest.mark.full), pytest.param("window", marks=pytest.mark.full)],
+)
 def test_a_session_of_what_has_changed_since_is_refused_by_name(
     tmp_path: Path, settings: dict[str, str], checkpoint: Path, changed: str
 ) -> None:

@@ -19,13 +19,14 @@ pytestmark = pytest.mark.timeout(570)
 RUN = {"max_tokens": 8, "temperature": 0.8, "ignore_eos": True, "wait_s": 60}
 
 
-def test_two_hundred_sessions_over_four_slots(tmp_path: Path, settings: dict[str, str], oracle: Oracle) -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.full)])
+def test_many_sessions_over_four_slots(tmp_path: Path, settings: dict[str, str], oracle: Oracle, count: int) -> None:
     """Three turns each, in random order, eight clients: each session as if it were alone; every key has an end."""
-    with fleet(tmp_path, **settings | {"slots": "2", "ram_bytes": "400000"}) as one:
+    with fleet(tmp_path, **settings | {"slots": "2", "ram_bytes": "250000"}) as one:
         one.worker()
         one.worker()
         url, _ = one.api()
-        sessions: list[str | None] = [None] * 200
+        sessions: list[str | None] = [None] * count
         histories: list[list[int]] = [[] for _ in sessions]
         tiers: list[str] = []
 
@@ -45,13 +46,14 @@ def test_two_hundred_sessions_over_four_slots(tmp_path: Path, settings: dict[str
             order.shuffle(batch)
             with ThreadPoolExecutor(8) as pool:
                 list(pool.map(turn, batch, [i] * len(batch)))
-        assert len(tiers) == 600
+        assert len(tiers) == 3 * count
         assert set(tiers) >= {"new", "ram", "redis"}
         with Redis(unix_socket_path=one.valkey.url.removeprefix("unix://")) as redis:
             immortal = {name for name in redis.scan_iter(count=1000) if redis.pttl(name) == -1}
         assert {name.split(b":")[1] for name in immortal} <= {b"{queue}"}
 
 
+@pytest.mark.full
 def test_a_sessions_bytes_stop_growing(tmp_path: Path, settings: dict[str, str]) -> None:
     """Turns of one size: once retention is full, what the store holds of a session comes back to the same bytes."""
     with fleet(tmp_path, **settings | {"turns_kept": "4"}) as one:

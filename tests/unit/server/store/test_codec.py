@@ -39,14 +39,13 @@ def turns(draw: st.DrawFn) -> Turn:
         length=draw(st.integers(0, 10**12)),
         end=draw(st.sampled_from(End)),
         finish=draw(st.sampled_from(["stop", "length", "cancelled"])),
-        generation=f"gen_{lineage}_{draw(SUFFIX)}",
         created=draw(st.floats(0, 4e9)),
     )
 
 
 A_TURN = Turn(
     *("turn_" + "a" * 20 + "_" + "1" * 12, "turn_" + "a" * 20 + "_" + "0" * 12, (1, 2, 2**31 - 1), 10),
-    *(End.OPEN, "length", "gen_" + "a" * 20 + "_" + "2" * 12, 1.5),
+    *(End.OPEN, "length", 1.5),
 )
 
 
