@@ -111,13 +111,13 @@ class ArchiveStore:
         session_id = ids.new_session_id()
         try:
             await self._write(session_id, new, archive)
+            await self._index.touch(new.tenant, session_id)
+            return await self._sessions.get_session(new.tenant, session_id)
         except BaseException:
             # Also where the last script ran and its answer got lost: nobody knows of that session.
             with suppress(PerennialError):
                 await asyncio.shield(self._c.connection.call("DEL", *self._keys(session_id)))
             raise
-        await self._index.touch(new.tenant, session_id)
-        return await self._sessions.get_session(new.tenant, session_id)
 
     def _keys(self, session_id: str) -> tuple[str, ...]:
         lineage, keys = ids.lineage_of(session_id), self._c.keys

@@ -33,7 +33,7 @@ FORK = Call(
 )
 REWIND = Call(
     "rewind",
-    ("session", "blocker", "turns", "lineage"),
+    ("session", "blocker", "turns", "snaps", "blocks", "lineage"),
     (
         *("blocker_id", "seen_head", "head", "length", "end", "turns", "kept", "stored_bytes", "now"),
         "session_ttl_ms",
@@ -46,6 +46,8 @@ DELETE = Call(
     more_keys=("trace",),
 )
 CALLS = (FORK, REWIND, DELETE)
+
+_PRUNES = 4
 
 
 class BranchStore:
@@ -76,8 +78,7 @@ class BranchStore:
         figures = await self._figures(session, head)
         branch = await self._next_branch(session)
         forked = ids.branch_id(lineage, branch)
-        word = await self._c.connection.run(
-            FORK,
+        keys_and_arguments = (
             [
                 *(keys.session(session.id), keys.session(forked), keys.lineage(lineage), keys.turns(lineage)),
                 *(keys.snaps(lineage), keys.blocks(lineage), keys.gone(forked)),
@@ -88,6 +89,10 @@ class BranchStore:
                 *(options.gone_ttl_ms, options.branches_max),
             ],
         )
+        word = await self._c.connection.run(FORK, *keys_and_arguments)
+        if word == b"FULL":  # perhaps of branches that have expired
+            await self._retention.prune(lineage)
+            word = await self._c.connection.run(FORK, *keys_and_arguments)
         if word == b"GONE":
             raise SessionGone
         if word == b"UNKNOWN":
@@ -131,7 +136,10 @@ class BranchStore:
         keys, lineage = self._c.keys, ids.lineage_of(session.id)
         word, *rest = await self._c.connection.run(
             REWIND,
-            [keys.session(session.id), self._sessions.blocker(session), keys.turns(lineage), keys.lineage(lineage)],
+            [
+                *(keys.session(session.id), self._sessions.blocker(session), keys.turns(lineage)),
+                *(keys.snaps(lineage), keys.blocks(lineage), keys.lineage(lineage)),
+            ],
             [
                 *(session.running or "", session.head or "", head or "", *figures),
                 *(repr(self._c.clock()), self._c.options.session_ttl_ms),
@@ -183,7 +191,10 @@ class BranchStore:
             raise busy(session_id, rest[0].decode())
         await self._index.drop(tenant, [session_id])
         if word == b"SHARED":
-            await self._retention.prune(lineage)
+            # What changes meanwhile is tried again, and in the end left to the next snapshot or to its time to live.
+            for _ in range(_PRUNES):
+                if await self._retention.prune(lineage):
+                    break
 
     async def _traces(self, session_id: str) -> list[str]:
         """The keys of the session's generations that have not expired yet, and of their list."""

@@ -26,12 +26,14 @@ class TenantIndex:
 
     async def touch(self, tenant: str, session_id: str) -> None:
         """Put a session on top of its tenant's list. A full store leaves the list as it is."""
-        index = self._c.keys.tenant_sessions(tenant)
+        index, now = self._c.keys.tenant_sessions(tenant), self._c.clock()
         # What the list is about is written already, and the next turn tries again.
         with suppress(StoreFull):
             await self._c.connection.pipeline(
                 [
-                    ("ZADD", index, repr(self._c.clock()), session_id),
+                    ("ZADD", index, repr(now), session_id),
+                    # Those of sessions that have expired unseen.
+                    ("ZREMRANGEBYSCORE", index, "-inf", repr(now - 2 * self._c.options.session_ttl_s)),
                     ("PEXPIRE", index, self._c.options.session_ttl_ms),
                 ]
             )

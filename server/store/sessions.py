@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from server.errors import (
+    Conflict,
     GenerationNotFound,
     IdempotencyReused,
     PerennialError,
@@ -51,10 +52,12 @@ ACCEPT = Call(
 )
 CANCEL = Call(
     "cancel",
-    ("gen", "events", "session", "lineage"),
+    ("gen", "events", "session", "lineage", "turns", "snaps", "blocks"),
     ("gid", "now", "result", "data", "channel", "events_ttl_ms", "branch"),
 )
 CALLS = (CREATE, ACCEPT, CANCEL)
+
+_LINEAGES = 4  # times that a forgotten idempotency key is used again for a new session, and still protects
 
 
 class SessionStore:
@@ -116,13 +119,20 @@ class SessionStore:
     async def seen(self, tenant: str, session_id: str | None, idempotency: Idempotency) -> Generation | None:
         """The generation that this idempotency key was first used for, None where it is new or forgotten.
 
-        Raises IdempotencyReused where that was another request.
+        A key is known within the session's lineage, or, for a request without a session, by itself. Raises
+        IdempotencyReused where that was another request.
         """
         if session_id is not None and ids.parse_session(session_id) is None:
             raise SessionNotFound
-        lineage = ids.lineage_of(session_id) if session_id else ids.derived_lineage(tenant, idempotency.key)
-        said = await self._c.connection.call("GET", self._c.keys.idempotency(lineage, _digest(tenant, idempotency)))
-        return None if said is None else await self._first(tenant, said, idempotency)
+        lineages = [ids.lineage_of(session_id)] if session_id else _lineages(tenant, idempotency)
+        name = _digest(tenant, idempotency)
+        answers = await self._c.connection.pipeline(
+            [("GET", self._c.keys.idempotency(lineage, name)) for lineage in lineages]
+        )
+        for said in answers:
+            if said is not None and (first := await self._first(tenant, said, idempotency)) is not None:
+                return first
+        return None
 
     async def _first(self, tenant: str, said: bytes, idempotency: Idempotency) -> Generation | None:
         gid, _, digest = said.decode().partition(" ")
@@ -150,32 +160,35 @@ class SessionStore:
         """
         if await self._queue.depth() >= self._c.options.max_queue:
             raise QueueFull
-        fresh = isinstance(session, NewSession)
         if isinstance(session, NewSession):
-            lineage = ids.derived_lineage(session.tenant, idempotency.key) if idempotency else None
-            session_id = ids.branch_id(lineage, 0) if lineage else ids.new_session_id()
             head, worker = "", None
+            # The later ones where what an earlier request made with this key is still there, and the key forgotten.
+            lineages = _lineages(session.tenant, idempotency) if idempotency else []
+            candidates = [*(ids.branch_id(lineage, 0) for lineage in lineages), ids.new_session_id()]
         else:
-            session_id, head, worker = session.id, session.head or "", session.worker
+            head, worker = session.head or "", session.worker
+            candidates = [session.id]
         if if_turn is not None and if_turn != head:
-            raise TurnMismatch(f"The head of session {session_id} is not the turn named by if_turn.", param="if_turn")
-        gid = ids.new_generation_id(ids.lineage_of(session_id))
+            raise TurnMismatch(f"The head of session {candidates[0]} is not if_turn's.", param="if_turn")
         now = self._c.clock()
-        # Noted before it is accepted: whatever becomes of this process, somebody will look after the turn.
-        await self._queue.intend(gid)
-        word, *rest = await self._accept(session_id, gid, session, request, now, idempotency)
-        if word == b"TAKEN":  # made with this idempotency key by a request that is forgotten by now
-            session_id = ids.new_session_id()
+        for session_id in candidates:
             gid = ids.new_generation_id(ids.lineage_of(session_id))
+            # Noted before it is accepted: whatever becomes of this process, somebody will look after the turn.
             await self._queue.intend(gid)
-            word, *rest = await self._accept(session_id, gid, session, request, now, None)
-        if word == b"SEEN":
-            assert idempotency is not None
-            if (first := await self._first(session.tenant, rest[0], idempotency)) is None:
-                raise SessionGone
-            return first
+            word, *rest = await self._accept(session_id, gid, session, request, now, idempotency)
+            if word == b"SEEN":
+                assert idempotency is not None
+                if (first := await self._first(session.tenant, rest[0], idempotency)) is not None:
+                    return first
+                # What it names has been deleted: the key is free again.
+                await self._forget(session.tenant, session_id, idempotency)
+                word, *rest = await self._accept(session_id, gid, session, request, now, idempotency)
+            if word not in (b"TAKEN", b"SEEN"):
+                break
         if word == b"GONE":
             raise SessionGone
+        if word == b"SEEN":  # by another at this very moment, and what it names is no more
+            raise Conflict("This request is being made twice at the same time; try again.")
         if word == b"BUSY":
             raise busy(session_id, rest[0].decode())
         if word == b"MISMATCH":
@@ -187,13 +200,16 @@ class SessionStore:
             # be told.
             with suppress(PerennialError):
                 if idempotency is not None:
-                    name = _digest(session.tenant, idempotency)
-                    await self._c.connection.call("DEL", self._c.keys.idempotency(ids.lineage_of(gid), name))
+                    await self._forget(session.tenant, session_id, idempotency)
                 await self.cancel(session.tenant, gid)
             raise
-        if request.store or not fresh:
+        if request.store if isinstance(session, NewSession) else session.stored:
             await self._index.touch(session.tenant, session_id)
         return Generation(gid, session_id, session.tenant, Status.QUEUED, request, False, None, now, now)
+
+    async def _forget(self, tenant: str, session_id: str, idempotency: Idempotency) -> None:
+        name = _digest(tenant, idempotency)
+        await self._c.connection.call("DEL", self._c.keys.idempotency(ids.lineage_of(session_id), name))
 
     async def _accept(
         self,
@@ -244,7 +260,7 @@ class SessionStore:
     async def cancel(self, tenant: str, generation_id: str) -> Generation:
         """Ask for its end: a queued one is ended and leaves the queue, a running one flagged and its worker woken."""
         generation = await self.get_generation(tenant, generation_id)
-        keys = self._c.keys
+        keys, lineage = self._c.keys, ids.lineage_of(generation_id)
         length = await self._c.connection.call("HGET", keys.session(generation.session), "length")
         position = int(length or 0)
         result = Result("cancelled", {}, {}, position)
@@ -253,7 +269,7 @@ class SessionStore:
             CANCEL,
             [
                 *(keys.generation(generation_id), keys.events(generation_id), keys.session(generation.session)),
-                keys.lineage(ids.lineage_of(generation_id)),
+                *(keys.lineage(lineage), keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage)),
             ],
             [
                 *(generation_id, repr(self._c.clock()), encode_result(result, said)),
@@ -268,6 +284,11 @@ class SessionStore:
             # come only half-way, as queue and session can't be written by one script.
             await self._queue.withdraw(generation_id)
         return await self.get_generation(tenant, generation_id)
+
+
+def _lineages(tenant: str, idempotency: Idempotency) -> list[str]:
+    """Where a session may lie that a request with this key has made."""
+    return [ids.derived_lineage(tenant, idempotency.key, str(i)) for i in range(_LINEAGES)]
 
 
 def _digest(tenant: str, idempotency: Idempotency) -> str:

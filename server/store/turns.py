@@ -40,7 +40,7 @@ COMMIT = Call(
 )
 FINISH = Call(
     "finish",
-    ("gen", "events", "session", "lineage", "gone"),
+    ("gen", "events", "session", "lineage", "turns", "snaps", "blocks", "gone"),
     ("gid", "fence", "now", "status", "result", "sequence", "type", "data", "channel", "events_ttl_ms", "branch"),
 )
 PLACE = Call("place", ("session",), ("worker", "turn_id", "tier"))
@@ -179,12 +179,12 @@ class TurnStore:
         self, gid: str, session_id: str, fence: Fence, status: Status, result: Result, final: Event
     ) -> Outcome:
         """End a generation that keeps nothing."""
-        keys = self._c.keys
+        keys, lineage = self._c.keys, ids.lineage_of(gid)
         answer = await self._c.connection.run(
             FINISH,
             [
-                *(keys.generation(gid), keys.events(gid), keys.session(session_id)),
-                *(keys.lineage(ids.lineage_of(gid)), keys.gone(session_id)),
+                *(keys.generation(gid), keys.events(gid), keys.session(session_id), keys.lineage(lineage)),
+                *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage), keys.gone(session_id)),
             ],
             [
                 *self._said(gid, fence, status, result, final),

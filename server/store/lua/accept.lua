@@ -1,6 +1,6 @@
 #!lua
 -- Take a turn in: the session exists (or is made here), is idle, and its head is the expected one.
--- Returns {"OK"}, {"GONE"}, {"TAKEN"} (to be made here, but there is one), {"BUSY", running generation}, {"MISMATCH"}
+-- Returns {"OK"}, {"GONE"}, {"TAKEN"} (to be made here, but the lineage exists), {"BUSY", running generation}, {"MISMATCH"}
 -- or, for an idempotency key that was seen, {"SEEN", what accept stored for it}. A repeat answers OK.
 -- `blocker` is the key of the generation the caller saw running: one that has expired does not hold the session.
 -- seen: what to store under the key `idem`, empty where the request has no idempotency key.
@@ -21,7 +21,8 @@ if ARGV[16] ~= "" then
 end
 local held = redis.call("HMGET", session, "running", "head")
 if ARGV[5] == "1" then
-  if held[1] then
+  -- A lineage outlives its first branch where that was forked: its branches are numbered already.
+  if held[1] or redis.call("EXISTS", lineage) == 1 then
     return { "TAKEN" }
   end
   redis.call(
@@ -52,7 +53,8 @@ redis.call(
 )
 redis.call("PEXPIRE", gen, events_ttl)
 if ARGV[16] ~= "" then
-  redis.call("SET", KEYS[9], ARGV[16], "PX", events_ttl)
+  -- Longer than the generation lasts that it names, however long that runs.
+  redis.call("SET", KEYS[9], ARGV[16], "PX", math.max(events_ttl * 2, 86400000))
 end
 redis.call("HSET", session, "running", gid)
 if stored == "1" then

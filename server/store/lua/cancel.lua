@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Ask for a generation's end. Returns GONE, ENDED (already), ASKED (running: flagged), or OK: it was still queued
 -- and is cancelled here and now, so that no worker will begin it.
--- KEYS: gen events session lineage
+-- KEYS: gen events session lineage turns snaps blocks
 -- ARGV: gid now result data channel events_ttl_ms branch
 local gen, events, session = KEYS[1], KEYS[2], KEYS[3]
 local status = redis.call("HGET", gen, "status")
@@ -22,6 +22,13 @@ if held[1] == ARGV[1] then
     redis.call("DEL", session)
     if redis.call("HDEL", KEYS[4], "b:" .. ARGV[7]) == 1 then
       redis.call("HINCRBY", KEYS[4], "version", 1)
+      local shared = false
+      for _, field in ipairs(redis.call("HKEYS", KEYS[4])) do
+        shared = shared or string.sub(field, 1, 2) == "b:"
+      end
+      if not shared then
+        redis.call("DEL", KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+      end
     end
   else
     redis.call("HSET", session, "running", "")

@@ -2,7 +2,7 @@
 -- End a generation that keeps nothing, under the fence: the session is idle again (or gone, where it was made for
 -- this request alone), the status, the last event, TTLs. A full store must not keep a session busy.
 -- Returns OK, FENCED or HOLE (an event before the last is missing). A repeat whose result is the one stored answers OK.
--- KEYS: gen events session lineage gone
+-- KEYS: gen events session lineage turns snaps blocks gone
 -- ARGV: gid fence now status result sequence type data channel events_ttl_ms branch
 local gen, events, session = KEYS[1], KEYS[2], KEYS[3]
 local held = redis.call("HMGET", gen, "fence", "status", "result")
@@ -13,7 +13,8 @@ if held[2] ~= "running" then
   return held[3] == ARGV[5] and "OK" or "FENCED"
 end
 local owner = redis.call("HMGET", session, "running", "fence", "stored")
-if owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2] then
+-- A session that has expired under its turn is nobody's: its client is still told the end.
+if (owner[1] or owner[2]) and (owner[1] ~= ARGV[1] or owner[2] ~= ARGV[2]) then
   return "FENCED"
 end
 local top = redis.call("XREVRANGE", events, "+", "-", "COUNT", 1)
@@ -23,12 +24,19 @@ if tonumber(ARGV[6]) ~= last + 1 then
 end
 
 if owner[3] == "0" then
-  redis.call("DEL", session, KEYS[5])
-  -- A fork that was made for this request; the branch it was forked from has the rest.
+  redis.call("DEL", session, KEYS[8])
+  -- A fork that was made for this request; the branch it was forked from has the rest, if it is still there.
   if redis.call("HDEL", KEYS[4], "b:" .. ARGV[11]) == 1 then
     redis.call("HINCRBY", KEYS[4], "version", 1)
+    local shared = false
+    for _, field in ipairs(redis.call("HKEYS", KEYS[4])) do
+      shared = shared or string.sub(field, 1, 2) == "b:"
+    end
+    if not shared then
+      redis.call("DEL", KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+    end
   end
-else
+elseif owner[3] then
   redis.call("HSET", session, "updated", ARGV[3], "running", "")
 end
 local events_ttl = tonumber(ARGV[10])

@@ -11,6 +11,8 @@ local lineage = KEYS[1]
 if redis.call("HGET", lineage, "version") ~= ARGV[1] then
   return "CHANGED"
 end
+-- Another who looked at the same version would apply its differences again.
+redis.call("HINCRBY", lineage, "version", 1)
 local at = 6
 for i, key in ipairs({ KEYS[2], KEYS[3], KEYS[4], lineage }) do
   for _ = 1, tonumber(({ ARGV[2], ARGV[3], ARGV[4], ARGV[5] })[i]) do

@@ -2,7 +2,7 @@
 -- Let an idle session stand at an earlier turn of its own. What it leaves is pruned with the next snapshot.
 -- Returns {"OK"}, {"GONE"}, {"BUSY", running generation}, {"MISMATCH"} (its head is not the one the caller saw) or
 -- {"UNKNOWN"} (the turn is stored no more). A repeat answers OK.
--- KEYS: session blocker turns lineage
+-- KEYS: session blocker turns snaps blocks lineage
 -- ARGV: blocker_id seen_head head length end turns kept stored_bytes now session_ttl_ms
 local session = KEYS[1]
 local held = redis.call("HMGET", session, "running", "head")
@@ -26,10 +26,10 @@ redis.call(
   "HSET", session, "head", ARGV[3], "length", ARGV[4], "end", ARGV[5], "turns", ARGV[6], "kept", ARGV[7],
   "stored_bytes", ARGV[8], "updated", ARGV[9], "worker", "", "tier", "redis", "running", ""
 )
-redis.call("HINCRBY", KEYS[4], "version", 1)
+redis.call("HINCRBY", KEYS[6], "version", 1)
 local session_ttl = tonumber(ARGV[10])
 redis.call("PEXPIRE", session, session_ttl)
-for _, key in ipairs({ KEYS[3], KEYS[4] }) do
+for _, key in ipairs({ KEYS[3], KEYS[4], KEYS[5], KEYS[6] }) do
   if redis.call("PTTL", key) < session_ttl then
     redis.call("PEXPIRE", key, math.ceil(session_ttl * 1.02))
   end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from server.errors import (
     TurnNotFound,
 )
 from server.store import keys as ids
+from server.store.history import Found, fold, root
 from server.store.records import Begun, Event, Idempotency, LeafBytes, Outcome, Session, Snapshot, Status, Turn
 from server.store.scripts import Call, Value
 from server.store.store import Store
@@ -284,15 +286,121 @@ async def test_a_key_belongs_to_its_session(store: Store) -> None:
     assert await store.sessions.seen("tenant", session.id, once) is not None
 
 
-async def test_a_key_that_is_forgotten_begins_a_new_session(store: Store) -> None:
+async def test_a_key_that_is_forgotten_begins_a_new_session_and_protects_again(store: Store) -> None:
     once = Idempotency("k", "d")
     first = await store.sessions.accept(NEW, request(), idempotency=once)
-    lineage = ids.lineage_of(first.id)
-    [name] = [name for name in await own_keys(store) if f"{{{lineage}}}:idem:" in name]
+    [name] = [name for name in await own_keys(store) if f"{{{ids.lineage_of(first.id)}}}:idem:" in name]
     await store.context.connection.call("DEL", name)
     second = await store.sessions.accept(NEW, request(), idempotency=once)
     assert second.status is Status.QUEUED
     assert second.session != first.session
+    assert await store.sessions.accept(NEW, request(), idempotency=once) == second
+    assert await store.sessions.seen("tenant", None, once) == second
+
+
+async def test_a_key_whose_generation_was_deleted_is_free_again(store: Store) -> None:
+    session, _, _ = await talk(store, 1)
+    once = Idempotency("k", "d")
+    first = await store.sessions.accept(session, request(), idempotency=once)
+    await store.sessions.cancel("tenant", first.id)
+    await store.context.connection.call("DEL", store.context.keys.generation(first.id))
+    assert await store.sessions.seen("tenant", session.id, once) is None
+    second = await store.sessions.accept(session, request(), idempotency=once)
+    assert second.id != first.id
+
+
+async def test_a_lineage_that_still_has_forks_is_not_founded_anew(store: Store) -> None:
+    """An idempotency key makes the same lineage again; its branches must keep their numbers."""
+    once = Idempotency("k", "d")
+    first = await store.sessions.accept(NEW, request(), idempotency=once)
+    begun = await begin(store, first)
+    turn = turn_after(begun, (1, 2, 3))
+    assert await store.turns.commit(begun, turn, result_of(turn), Event(1, "done", {})) is Outcome.OK
+    session = await store.sessions.get_session("tenant", first.session)
+    fork = await store.branches.fork(session)
+    await store.branches.delete("tenant", session.id)
+    again = await store.sessions.accept(NEW, request(), idempotency=once)
+    assert ids.lineage_of(again.session) != ids.lineage_of(fork.id)
+    assert (await store.branches.fork(fork)).id != fork.id
+
+
+async def test_a_rewind_renews_all_that_its_session_needs(store: Store) -> None:
+    session, _, begins = await talk(store, 3)
+    await put(store, session, begins[-1])
+    keys, lineage = store.context.keys, ids.lineage_of(session.id)
+    names = [kind(lineage) for kind in (keys.turns, keys.snaps, keys.blocks, keys.lineage)]
+    await store.context.connection.pipeline([("PEXPIRE", name, 5000) for name in names])
+    await store.branches.rewind(session, turns=1)
+    lives = await store.context.connection.pipeline([("PTTL", name) for name in names])
+    assert min(lives) >= store.context.options.session_ttl_ms
+
+
+async def test_a_prune_that_is_sent_twice_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, _, begins = await talk(store, 3)
+    run = store.context.connection.run
+
+    async def twice(call: Call, keys: Sequence[Value], args: Sequence[Value]) -> Any:
+        answer = await run(call, keys, args)
+        return await run(call, keys, args) if call.name == "prune" else answer
+
+    monkeypatch.setattr(store.context.connection, "run", twice)
+    await put(store, session, begins[-1])
+    held = await store.sessions.get_session("tenant", session.id)
+    monkeypatch.undo()
+    assert await store.retention.prune(ids.lineage_of(session.id))
+    again = await store.sessions.get_session("tenant", session.id)
+    assert (held.kept, held.stored_bytes) == (again.kept, again.stored_bytes)
+
+
+async def test_forks_that_have_expired_make_room(store: Store, open_another: OpenAnother) -> None:
+    few = await open_another(branches_max=3)
+    session, _, _ = await talk(few, 1)
+    forks = [await few.branches.fork(session) for _ in range(2)]
+    await few.context.connection.call("DEL", *(few.context.keys.session(fork.id) for fork in forks))
+    assert await few.branches.fork(session)
+
+
+async def test_the_last_answer_of_a_lineage_leaves_nothing(store: Store) -> None:
+    """A fork for one answer outlives the session it was forked from."""
+    session, _, _ = await talk(store, 1)
+    fork = await store.branches.fork(session, stored=False)
+    begun = await begin(store, await store.sessions.accept(fork, request(store=False)))
+    await store.branches.delete("tenant", session.id)
+    assert await tokens(store, fork) == [1, 2, 3]
+    assert await store.turns.commit(begun, None, result_of(None), Event(1, "done", {})) is Outcome.OK
+    tag = f"{{{ids.lineage_of(fork.id)}}}"
+    assert {name.split(":")[2] for name in await own_keys(store) if tag in name} <= {"gone", "gen", "events"}
+    assert [s.id for s in (await store.sessions.list_sessions("tenant")).sessions] == []
+
+
+async def test_a_session_that_expired_under_its_turn_does_not_keep_its_client_waiting(store: Store) -> None:
+    begun = await begin(store, await store.sessions.accept(NEW, request(store=False)))
+    await store.context.connection.call("DEL", store.context.keys.session(begun.session.id))
+    assert await store.turns.commit(begun, None, result_of(None), Event(1, "done", {})) is Outcome.OK
+    assert [event.type for event in await store.hub.read(begun.generation.id)] == ["done"]
+    assert await own_sessions(store) == []
+
+
+async def own_sessions(store: Store) -> list[str]:
+    return [name for name in await own_keys(store) if ":session:" in name]
+
+
+async def test_a_conversation_is_found_by_its_hash(store: Store) -> None:
+    start = root("tenant", "print-1")
+    asked = fold(start, "user", "hello")
+    begun = await begin(store, await store.sessions.accept(NEW, request(history=asked)))
+    digest = fold(asked, "assistant", " hi ")
+    turn = replace(turn_after(begun, (1, 2, 3)), digest=digest)
+    await store.history.note(digest, begun.session.id, turn.id)
+    assert await store.history.find([asked, digest]) == []  # noted, and not committed
+    assert await store.turns.commit(begun, turn, result_of(turn), Event(1, "done", {})) is Outcome.OK
+    assert await store.history.find([asked, digest]) == [Found(1, begun.session.id, turn.id)]
+    assert fold(asked, "assistant", "hi") == digest
+    assert await store.history.find([root("other", "print-1")]) == []
+    many = [fold(start, "user", str(i)) for i in range(200)]
+    assert await store.history.find([*many[:5], digest, *many]) == [Found(5, begun.session.id, turn.id)]
+    await store.branches.delete("tenant", begun.session.id)
+    assert await store.history.find([digest]) == []
 
 
 async def test_a_damaged_record_ends_its_generation_and_frees_its_session(store: Store) -> None:

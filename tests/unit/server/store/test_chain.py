@@ -19,7 +19,7 @@ IDS = [f"turn_{LINEAGE}_{i:012}" for i in range(4)]
 def turn(i: int, **changes: Any) -> Turn:
     made = Turn(
         *(IDS[i], IDS[i - 1] if i else None, (i, i), 2 * (i + 1)),
-        *(End.EOS, "stop", f"gen_{LINEAGE}_{i:012}", float(i)),
+        *(End.EOS, "stop", float(i)),
     )
     return replace(made, **changes)
 
