@@ -16,7 +16,10 @@
     │   ├── FingerprintMismatch 409  fingerprint_mismatch
     │   ├── TurnMismatch        409  turn_mismatch
     │   └── TooManyForks        409  too_many_forks
+    ├── StorageLimit            403  storage_limit
     ├── QueueFull               429  queue_full          Retry-After
+    ├── RateLimited             429  rate_limit_exceeded Retry-After
+    ├── TooManyGenerations      429  too_many_generations Retry-After
     ├── StoreUnavailable        503  store_unavailable   Retry-After
     ├── NoWorker                503  no_worker           Retry-After
     ├── StoreFull               507  store_full
@@ -168,12 +171,40 @@ class TooManyForks(Conflict):
     should_retry = False
 
 
+class StorageLimit(PerennialError):
+    """This tenant's sessions take as much of the store as they may; delete some of them first."""
+
+    # Not 507, which is the server's own trouble and which clients try again: this one is for the tenant to mend.
+    status = 403
+    type = "permission_error"
+    code = "storage_limit"
+    should_retry = False
+
+
 class QueueFull(PerennialError):
     """Too many turns are waiting; try again shortly."""
 
     status = 429
     type = "rate_limit_error"
     code = "queue_full"
+    default_retry_after = 1.0
+
+
+class RateLimited(PerennialError):
+    """This tenant has sent as many requests as it may in a minute."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    default_retry_after = 1.0
+
+
+class TooManyGenerations(PerennialError):
+    """This tenant has as many generations queued and running as it may; try again when one has ended."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_generations"
     default_retry_after = 1.0
 
 

@@ -13,7 +13,7 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,11 +22,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.access import AN_ENTRY, Access, Limits, is_entry, read_access
+
 PREFIX = "PERENNIAL_"
 ENV_FILE = ".env"
 LINK_VARIABLE = re.compile(r"^PERENNIAL_(SERVICE_(HOST|PORT)|PORT_\d+)")
 
-API_KEY = re.compile(r"^(?:(?P<label>[A-Za-z0-9][A-Za-z0-9_.-]{0,63}):)?(?P<hash>[0-9a-fA-F]{64})$")
+ALIAS = re.compile(r"^[^=\s]{1,256}(=[^=\s]{1,256})?$")
+ORIGIN = re.compile(r"^(\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?)$")
 
 
 class SettingsError(Exception):
@@ -77,6 +80,12 @@ class Settings(BaseSettings):
     model: str = setting(
         "smollm2-135m", EVERYWHERE, "A directory, a .gguf file, a hub name, or smollm2-135m.", min_length=1
     )
+    model_aliases: Annotated[tuple[str, ...], NoDecode] = setting(
+        (),
+        SERVING,
+        "Comma-separated other names by which OpenAI-style clients may call the model: a plain name, or name=model for "
+        "one that counts only while that model is served.",
+    )
     ops: Literal["auto", "ref", "cpu"] = setting(
         "auto", COMPUTING, "Kernels: auto picks by what the machine has; ref is the plain reference."
     )
@@ -105,6 +114,22 @@ class Settings(BaseSettings):
     ram_bytes: int = setting(
         536_870_912, "serve worker", "Memory in which a worker keeps states that lost their slot; 0 = none.", ge=0
     )
+    max_concurrent: int = setting(
+        0, SERVING, "Generations a tenant may have queued and running, unless its keys say otherwise; 0 = any.", ge=0
+    )
+    requests_per_minute: int = setting(
+        0,
+        SERVING,
+        "Requests a tenant may send in a minute, unless its keys say otherwise; 0 = any.",
+        ge=0,
+        le=1_000_000_000,
+    )
+    max_stored_bytes: int = setting(
+        0,
+        SERVING,
+        "Bytes a tenant's sessions may take in the store, unless its keys say otherwise; 0 = any.",
+        ge=0,
+    )
     max_wait_s: float = setting(60.0, SERVING, "The longest wait_s a request may ask for.", ge=0, allow_inf_nan=False)
 
     # How long
@@ -132,11 +157,22 @@ class Settings(BaseSettings):
 
     # Who
     api_keys: Annotated[tuple[str, ...], NoDecode] = setting(
-        (), SERVING, "Comma-separated sha256 hashes of the keys, or label:hash; the label names the tenant."
+        (),
+        SERVING,
+        "Comma-separated sha256 hashes of the keys, or label:hash; the label names the tenant. Limits may follow, in "
+        "place of the defaults: label:hash;concurrent=4;rpm=60;stored_bytes=1000000000;max_tokens=512 (0 lifts one). "
+        "Keys of one label share sessions and limits; the tightest that any of them names counts.",
     )
-    api_keys_file: Path | None = setting(None, SERVING, "A file with one such hash a line; # begins a comment.")
+    api_keys_file: Path | None = setting(None, SERVING, "A file with one such entry a line; # begins a comment.")
     allow_anonymous: bool = setting(
         False, SERVING, "Allow a listening address that is not loopback without any API key."
+    )
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = setting(
+        (),
+        SERVING,
+        "Comma-separated origins whose pages may call this server from a browser, as https://app.example; * = any. "
+        "Cookies are never accepted.",
     )
 
     # What is told
@@ -150,7 +186,7 @@ class Settings(BaseSettings):
         "auto", EVERYWHERE, "auto is console on a terminal and JSON elsewhere."
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "cors_origins", "model_aliases", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -181,12 +217,30 @@ class Settings(BaseSettings):
     @classmethod
     def _key_hashes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for number, entry in enumerate(value, 1):
-            if not API_KEY.match(entry):  # never repeated: it may be a key pasted where its hash belongs
+            if not is_entry(entry):  # never repeated: it may be a key pasted where its hash belongs
                 raise PydanticCustomError(
                     "api_keys",
-                    "entries that are a sha256 in 64 hex digits, or label:sha256; entry {number} is neither",
-                    {"number": number},
+                    "entries that are {known}; entry {number} is none of these",
+                    {"known": AN_ENTRY, "number": number},
                 )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not ORIGIN.match(entry):
+                raise PydanticCustomError(
+                    "cors_origins", "origins as https://app.example or http://localhost:3000, without a path, or *"
+                )
+        return value
+
+    @field_validator("model_aliases")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not ALIAS.match(entry):
+                raise PydanticCustomError("model_aliases", "names as gpt-4o-mini, or pairs as gpt-4o-mini=smollm2-135m")
         return value
 
     @model_validator(mode="after")
@@ -199,35 +253,31 @@ class Settings(BaseSettings):
             )
         return self
 
-    def tenants(self) -> dict[str, str]:
-        """sha256 (lower-case hex) → tenant, from `api_keys` and `api_keys_file`. Empty: nobody needs a key.
+    def access(self) -> Access:
+        """Who may come in and how much each may have. Raises SettingsError, naming an entry by its place only."""
+        listed = [(f"{PREFIX}API_KEYS, entry {number}", entry) for number, entry in enumerate(self.api_keys, 1)]
+        default = Limits(self.max_concurrent, self.requests_per_minute, self.max_stored_bytes)
+        try:
+            return read_access([*listed, *self._filed()], default)
+        except ValueError as e:
+            raise SettingsError([str(e)]) from None
 
-        Raises SettingsError for a file that cannot be read or a line that is no hash (by number, never its text).
-        """
-        entries = [("PERENNIAL_API_KEYS", entry) for entry in self.api_keys]
-        if self.api_keys_file is not None:
-            name = f"PERENNIAL_API_KEYS_FILE: {self.api_keys_file}"
-            try:
-                text = self.api_keys_file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as e:
-                raise SettingsError([f"{name}: cannot be read: {getattr(e, 'strerror', None) or 'not UTF-8'}"]) from e
-            for number, raw in enumerate(text.splitlines(), 1):
-                line = raw.partition("#")[0].strip()
-                if line and not API_KEY.match(line):
-                    raise SettingsError([f"{name}, line {number}: expected a sha256 in 64 hex digits, or label:sha256"])
-                if line:
-                    entries.append((f"{name}, line {number}", line))
-        tenants: dict[str, str] = {}
-        for _, entry in entries:
-            match = API_KEY.match(entry)
-            assert match is not None
-            digest = match["hash"].lower()
-            tenants[digest] = match["label"] or f"key-{digest[:12]}"
-        return tenants
+    def _filed(self) -> Iterator[tuple[str, str]]:
+        """Each entry of `api_keys_file`, and where it stands. Raises SettingsError for one that cannot be read."""
+        if self.api_keys_file is None:
+            return
+        name = f"{PREFIX}API_KEYS_FILE: {self.api_keys_file}"
+        try:
+            text = self.api_keys_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise SettingsError([f"{name}: cannot be read: {getattr(e, 'strerror', None) or 'not UTF-8'}"]) from e
+        for number, raw in enumerate(text.splitlines(), 1):
+            if line := raw.partition("#")[0].strip():
+                yield f"{name}, line {number}", line
 
     def check_exposure(self) -> bool:
         """Whether anyone may use the server without a key. Raises SettingsError where that would reach the network."""
-        anonymous = not self.tenants()
+        anonymous = not self.access().tenants
         if anonymous and not self.allow_anonymous and not is_loopback(self.host):
             raise SettingsError(
                 [

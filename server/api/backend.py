@@ -20,6 +20,7 @@ from typing import Any
 
 from model.tokenizer import Tokenizer
 from server.api.auth import Keyring
+from server.api.limits import Limiter
 from server.errors import FingerprintMismatch, GenerationNotFound, NoWorker, StoreUnavailable
 from server.logs import get_logger
 from server.metrics import ApiMetrics
@@ -73,7 +74,9 @@ class Backend:
         self.settings = settings
         self.tokenizer = tokenizer
         self.metrics = ApiMetrics()
-        self.keys = Keyring(settings.tenants())
+        access = settings.access()
+        self.keys = Keyring(access.tenants)
+        self.limits = Limiter(access, self.reachable)
         self.tokenising = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
         self.transfers = asyncio.Semaphore(TRANSFERS)
         self._store: Store | None = None
@@ -169,6 +172,12 @@ class Backend:
         if self._store is None:
             raise StoreUnavailable
         return self._store
+
+    def reachable(self) -> Store:
+        """The store, unless it did not answer when it was last looked at. Raises StoreUnavailable at once."""
+        if self._away is not None:
+            raise StoreUnavailable(self._away.message)
+        return self.store
 
     async def serving(self) -> View:
         """The system now, with at least one worker of this api's model. Raises NoWorker, StoreUnavailable.

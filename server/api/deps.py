@@ -23,9 +23,10 @@ FactsDep = Annotated[Facts, Depends(_facts)]
 
 
 async def _tenant(request: Request, backend: BackendDep, facts: FactsDep) -> str:
-    """Raises Unauthorized."""
+    """Raises Unauthorized, RateLimited, and StoreUnavailable where requests are counted."""
     tenant = backend.keys.tenant(request.headers.get("authorization"))
     facts.more["tenant"] = tenant
+    await backend.limits.request(tenant)
     return tenant
 
 

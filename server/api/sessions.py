@@ -65,6 +65,7 @@ async def list_sessions(request: Request, tenant: TenantDep, backend: BackendDep
 async def import_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """A new session of the caller's from an exported file. What is refused leaves nothing behind."""
     async with _transfer(backend):
+        await backend.limits.storage(tenant)
         data = await read_file(request, backend.settings.max_import_bytes)
         view = await backend.serving()
         archive = await asyncio.to_thread(read_archive, data)

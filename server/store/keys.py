@@ -177,6 +177,14 @@ class Keys:
         """Sorted set: session ids of a tenant by their last use."""
         return f"{self.prefix}:{{t:{tenant}}}:sessions"
 
+    def tenant_rate(self, tenant: str) -> str:
+        """String: when the tenant's bucket of requests will be full again, Unix time in ms of the store's own clock."""
+        return f"{self.prefix}:{{t:{tenant}}}:rate"
+
+    def tenant_running(self, tenant: str) -> str:
+        """Sorted set: generations of a tenant that may be queued or running, and places held for more until a time."""
+        return f"{self.prefix}:{{t:{tenant}}}:running"
+
     def message_hash(self, digest: str) -> str:
         """String: "<session> <turn>" that the conversation with this hash ends in."""
         return f"{self.prefix}:{{h:{digest}}}:turn"

@@ -8,6 +8,7 @@ snapshots  states as blocks
 archive    sessions as files
 retention  what is still needed of a lineage
 history    conversations that are sent again
+tenants    what each tenant uses: requests, generations, bytes
 hub        a generation's events, for whoever streams them
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from server.errors import StartupError
-from server.store import archive, branches, queue, retention, sessions, snapshots, turns
+from server.store import archive, branches, queue, retention, sessions, snapshots, tenants, turns
 from server.store.archive import ArchiveStore
 from server.store.branches import BranchStore
 from server.store.channels import Channels
@@ -32,6 +33,7 @@ from server.store.retention import Retention
 from server.store.scripts import Scripts, packaged
 from server.store.sessions import SessionStore
 from server.store.snapshots import SnapshotStore
+from server.store.tenants import TenantStore
 from server.store.turns import TurnStore
 
 __all__ = ["Store", "StoreOptions", "open_store"]
@@ -43,6 +45,7 @@ CALLS = (
     *retention.CALLS,
     *sessions.CALLS,
     *snapshots.CALLS,
+    *tenants.CALLS,
     *turns.CALLS,
 )
 
@@ -59,6 +62,7 @@ class Store:
     archive: ArchiveStore
     retention: Retention
     history: HistoryIndex
+    tenants: TenantStore
     hub: EventHub
     context: Context
     channels: Channels
@@ -107,6 +111,7 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
         archive=ArchiveStore(context, kept, branched, committed, saved),
         retention=retained,
         history=HistoryIndex(context),
+        tenants=TenantStore(context),
         hub=EventHub(context, channels),
         context=context,
         channels=channels,

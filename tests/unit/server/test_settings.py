@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server.access import Limits
 from server.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 
 DIGEST = hashlib.sha256(b"key").hexdigest()
@@ -109,7 +110,7 @@ def test_keys_are_hashes_with_or_without_a_label(tmp_path: Path):
     file = tmp_path / "keys"
     file.write_text(f"# comment\n\n  blue:{other}  # at the end\n")
     settings = load_settings({"api_keys": f"{DIGEST.upper()} , ", "api_keys_file": str(file)}, env_file=None)
-    assert settings.tenants() == {DIGEST: f"key-{DIGEST[:12]}", other: "blue"}
+    assert settings.access().tenants == {DIGEST: f"key-{DIGEST[:12]}", other: "blue"}
     assert not settings.check_exposure()
 
 
@@ -120,10 +121,49 @@ def test_a_key_in_place_of_its_hash_is_refused_and_never_shown(tmp_path: Path):
     file = tmp_path / "keys"
     file.write_text(f"red:{DIGEST}\n{secret}\n")
     with pytest.raises(SettingsError, match="line 2") as caught:
-        load_settings({"api_keys_file": str(file)}, env_file=None).tenants()
+        load_settings({"api_keys_file": str(file)}, env_file=None).access()
     assert secret not in line + str(caught.value)
     with pytest.raises(SettingsError, match="cannot be read"):
-        load_settings({"api_keys_file": str(tmp_path / "none")}, env_file=None).tenants()
+        load_settings({"api_keys_file": str(tmp_path / "none")}, env_file=None).access()
+
+
+def test_limits_follow_a_key_in_place_of_the_defaults(tmp_path: Path):
+    file = tmp_path / "keys"
+    file.write_text(f"blue:{hashlib.sha256(b'b').hexdigest()} ; rpm=0 ; max_tokens=512  # as many as it likes\n")
+    flags = {"api_keys": f"red:{DIGEST};concurrent=4;rpm=9", "api_keys_file": str(file), "requests_per_minute": "60"}
+    access = load_settings(flags | {"max_stored_bytes": "1000"}, env_file=None).access()
+    assert access.default == Limits(rpm=60, stored_bytes=1000)
+    assert access.limits == {
+        "red": Limits(concurrent=4, rpm=9, stored_bytes=1000),
+        "blue": Limits(rpm=0, stored_bytes=1000, max_tokens=512),
+    }
+
+
+def test_keys_of_one_label_share_the_tightest_limits():
+    other = hashlib.sha256(b"other").hexdigest()
+    listed = f"a:{DIGEST};rpm=60;concurrent=2,a:{other};rpm=6;concurrent=0,a:{DIGEST}"
+    access = load_settings({"api_keys": listed}, env_file=None).access()
+    assert access.tenants == {DIGEST: "a", other: "a"}
+    assert access.limits == {"a": Limits(rpm=6, concurrent=2)}
+
+
+def test_a_key_belongs_to_one_tenant():
+    with pytest.raises(SettingsError, match="API_KEYS, entry 2: the same key"):
+        load_settings({"api_keys": f"a:{DIGEST},b:{DIGEST}"}, env_file=None).access()
+
+
+@pytest.mark.parametrize("limits", [";rpm", ";rpm=-1", ";rpm=many", ";speed=9", "rpm=9", ";rpm=9,9", ";", ";rpm=1e3"])
+def test_a_limit_that_means_nothing_is_refused(limits: str):
+    assert "entry" in problems({"api_keys": f"a:{DIGEST}{limits}"})[0]
+
+
+def test_origins_are_origins():
+    settings = load_settings({"cors_origins": "https://a.example, http://localhost:3000,http://[::1]:5"}, env_file=None)
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000", "http://[::1]:5")
+    assert load_settings({"cors_origins": "*"}, env_file=None).cors_origins == ("*",)
+    for wrong in ("a.example", "https://a.example/", "https://*.example", "null", "ftp://a"):
+        (line,) = problems({"cors_origins": wrong})
+        assert "without a path" in line
 
 
 @pytest.mark.parametrize(
