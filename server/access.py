@@ -10,7 +10,9 @@ tightest counts; 0 lifts the default. A message names an entry by its place, nev
 was pasted where its hash belongs.
 """
 
+import hashlib
 import re
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -43,6 +45,16 @@ class Access:
     tenants: Mapping[str, str]
     limits: Mapping[str, Limits]
     default: Limits
+
+
+def new_key() -> str:
+    """A key nobody has yet: 256 random bits."""
+    return f"pnl-{secrets.token_urlsafe(32)}"
+
+
+def digest_of(key: str) -> str:
+    """What of a key is configured. Any text will do: a header may carry bytes that are no UTF-8."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_entry(text: str) -> bool:

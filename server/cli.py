@@ -1,4 +1,4 @@
-"""The command line: `perennial serve | api | worker | generate`.
+"""The command line: `perennial serve | api | worker | generate | key`.
 
 Flags are made from the fields of `Settings` (argparse, 40 lines): one source for the flag, its variable, its default
 and its help. `pydantic-settings`' own command line was tried and left: it repeats every flag under every command
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from server.access import digest_of, is_entry, new_key
 from server.errors import PerennialError, StartupError
 from server.logs import configure_logging
 from server.net import address, bind
@@ -31,10 +32,11 @@ COMMANDS = {
     "api": "Only the HTTP API; needs PERENNIAL_REDIS_URL. Any number of them.",
     "worker": "Only a worker, which computes; needs PERENNIAL_REDIS_URL. One per device.",
     "generate": "Complete a text here and now, without server or session.",
+    "key": "Make an API key: show it this once, and the hash of it that is configured.",
 }
 EPILOG = (
     "Each setting is a flag, an environment variable or a line in ./.env, and counts in that order. "
-    "Of an API key only its hash is configured: printf %s KEY | sha256sum"
+    "Of an API key only its hash is configured: `perennial key` makes one."
 )
 
 
@@ -54,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
         )
         if name == "generate":
             _generate_arguments(sub)
+        if name == "key":
+            sub.add_argument("--label", metavar="NAME", help="the tenant whose sessions it opens [default: its own]")
         group = sub.add_argument_group("settings")
         for flag in _flag_names(name):
             _add_setting(group, flag.replace("-", "_"))
@@ -115,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     flags = {name: value for name, value in given.items() if name in Settings.model_fields}
     try:
+        if command == "key":
+            return _key(given["label"])
         settings = load_settings(flags)
         if given["lifeline_fd"] is not None:
             _watch_lifeline(given["lifeline_fd"], settings.drain_s)
@@ -196,6 +202,15 @@ def _generate(settings: Settings, given: dict[str, Any]) -> int:
     except (ValueError, OSError) as e:
         raise _start_error(e, settings) from e
     print()
+    return 0
+
+
+def _key(label: str | None) -> int:
+    key = new_key()
+    entry = f"{label}:{digest_of(key)}" if label is not None else digest_of(key)
+    if not is_entry(entry):
+        raise SettingsError(["--label: letters, digits, dots, dashes and underscores only, at most 64"])
+    print(f"key: {key}\nPERENNIAL_API_KEYS entry: {entry}")
     return 0
 
 

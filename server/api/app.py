@@ -24,7 +24,7 @@ from model.tokenizer import Tokenizer
 from server.api import generate, generations, ops, sessions, text
 from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
-from server.api.middleware import RequestMiddleware, error_response
+from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
 
@@ -59,6 +59,10 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.backend = backend
+    # The one that is added last is met first.
+    app.add_middleware(LastResort)
+    if settings.cors_origins:
+        app.add_middleware(Origins, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=backend.metrics)
     for routes in (generate, generations, sessions, text, ops):
         app.include_router(routes.router)

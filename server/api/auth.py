@@ -4,10 +4,10 @@ With no key configured everybody is the tenant "local"; `Settings.check_exposure
 A key never reaches a log, an error or a metric.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 
+from server.access import digest_of
 from server.errors import Unauthorized
 
 LOCAL = "local"
@@ -29,7 +29,7 @@ class Keyring:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthorized("An API key is required: send Authorization: Bearer <key>.")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest().encode()
+        digest = digest_of(token.strip()).encode()
         found = None
         for known, tenant in self._tenants:
             if hmac.compare_digest(known, digest):

@@ -1,4 +1,8 @@
-"""Around every request: its id, its one log line, its metrics, and the answer when something broke.
+"""Around every request: its id, its one log line, its metrics, who may read the answer, and one when something broke.
+
+    RequestMiddleware   the request's id, its log line, its metrics
+      Origins           CORS, where origins are configured
+        LastResort      an exception that nobody named
 
 Invariants: every response carries X-Request-Id (and X-Session-Id, X-Generation-Id where there is one); an exception
 that nobody named becomes a 500 in the usual shape and a traceback in the log, never in the answer. Handlers tell the
@@ -8,23 +12,30 @@ Plain ASGI: it sees each chunk pass and holds none back.
 """
 
 import asyncio
+import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.body import ClientGoneError
-from server.errors import PerennialError
+from server.errors import InvalidRequest, PerennialError
 from server.logs import get_logger
 from server.metrics import ApiMetrics
 
 SANE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+# What a page may read of an answer, besides its body.
+EXPOSED = (
+    *("X-Request-Id", "X-Session-Id", "X-Generation-Id", "Idempotent-Replayed", "Retry-After", "x-should-retry"),
+    *("Location", "Content-Disposition"),
+)
 QUIET = ("/health/live", "/health/ready", "/metrics")
 log = get_logger()
 
@@ -88,11 +99,6 @@ class RequestMiddleware:
         except asyncio.CancelledError:
             # The stop's time is up. Nothing is above but the server, which closes the connection: no traceback needed.
             facts.more["cut"] = True
-        except Exception:
-            log.exception("request_failed", request=facts.request_id, session=facts.session)
-            if status:
-                raise  # a broken stream must look broken: the server closes the connection
-            await error_response(PerennialError())(scope, receive, tagged)
         finally:
             self._tell(scope, facts, status)
 
@@ -116,6 +122,58 @@ class RequestMiddleware:
         )
 
 
+class LastResort:
+    """Below CORS, so that a page may read this answer too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        except ClientGoneError:
+            raise
+        except Exception:
+            facts = facts_of(scope)
+            log.exception("request_failed", request=facts.request_id, session=facts.session)
+            if started:
+                raise  # a broken stream must look broken: the server closes the connection
+            await error_response(PerennialError())(scope, receive, send)
+
+
+class Origins(CORSMiddleware):
+    """CORS for bearer keys: a page sends its key itself, so cookies never count, and a preflight needs no key."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),  # the clients' own, such as X-Stainless-…, cannot all be named
+            allow_credentials=False,
+            expose_headers=EXPOSED,
+            max_age=600,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """As any error of ours where it refuses."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        return error_response(InvalidRequest(f"{bytes(response.body).decode()}."), headers)
+
+
 def error_response(
     error: PerennialError,
     headers: Mapping[str, str] | None = None,
@@ -131,7 +189,7 @@ def error_response(
     should_retry = error.should_retry if should_retry is None else should_retry
     out = dict(headers or {})
     if error.retry_after is not None:
-        out["Retry-After"] = str(max(1, round(error.retry_after)))
+        out["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if should_retry is not None:
         out["x-should-retry"] = str(should_retry).lower()
     if status == 401:

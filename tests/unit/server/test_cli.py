@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.cli import COMMANDS, main, parser
-from server.settings import PREFIX, Settings
+from server.settings import PREFIX, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,19 @@ def test_help_documents_each_setting_with_its_variable_and_default(command: str,
 
 def test_every_setting_belongs_to_some_command():
     assert set().union(*map(used_by, COMMANDS)) == set(Settings.model_fields)
+
+
+def test_a_new_key_comes_with_its_entry(capsys: pytest.CaptureFixture[str]):
+    assert main(["key", "--label", "blue"]) == 0
+    key, entry = (line.partition(": ")[2] for line in capsys.readouterr().out.splitlines())
+    settings = load_settings({"api_keys": entry}, env_file=None)
+    assert settings.access().tenants == {hashlib.sha256(key.encode()).hexdigest(): "blue"}
+    assert main(["key"]) == 0
+    other, alone = (line.partition(": ")[2] for line in capsys.readouterr().out.splitlines())
+    assert len(key) > 40
+    assert (key != other, alone) == (True, hashlib.sha256(other.encode()).hexdigest())
+    assert main(["key", "--label", "two words"]) == 2
+    assert "--label" in capsys.readouterr().err
 
 
 def test_only_flags_that_were_given_are_settings():
