@@ -90,6 +90,7 @@ def test_the_only_worker_dies_under_eight_streams_and_is_started_again(
     record_property("seconds_to_resume_after_restart", round(silence(found, began), 2))
 
 
+@pytest.mark.full
 def test_a_stopped_worker_that_wakes_up_late_writes_nothing(empty_fleet: Fleet, oracle: Oracle) -> None:
     """Another takes its turn over meanwhile; what it then says is refused, and it goes on with other turns."""
     sleeper = empty_fleet.worker()
@@ -136,7 +137,8 @@ def test_an_api_dies_in_mid_stream_and_the_client_resumes_at_another(empty_fleet
     assert again.token_ids == expected(oracle, 0)
 
 
-@pytest.mark.parametrize("fsync", ["always", pytest.param("everysec", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("fsync", ["always", "everysec"])
 def test_valkey_dies_and_what_was_acknowledged_is_there(
     tmp_path: Path, settings: dict[str, str], oracle: Oracle, fsync: str
 ) -> None:

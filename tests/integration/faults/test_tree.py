@@ -8,6 +8,7 @@ turn's tokens are those of the plain loop over all of the session's tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,7 +56,7 @@ class Sessions(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """What is left is as it should be; then it goes."""
-        with self.client:
+        with closing(self.client):
             for branch in self.known.values():
                 self.check(branch)
                 assert self.client.delete(f"/v1/sessions/{branch.id}").status_code == 200

@@ -129,7 +129,9 @@ def test_the_plain_reference_agrees_too(checkpoint: Checkpoint, dense: Dense, ll
     torch.testing.assert_close(all_logits(model, ids), hf_logits(llama, ids), rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS, ids=range(4))
+@pytest.mark.parametrize(
+    "prompt", [*PROMPTS[:2], *(pytest.param(prompt, marks=pytest.mark.full) for prompt in PROMPTS[2:])], ids=range(4)
+)
 def test_greedy_text_over_64_tokens_is_identical(exact: Senri, llama: Any, tokenizer: Tokenizer, prompt: str) -> None:
     ids = tokenizer.encode(prompt, specials=False)
     ours = [s.token for s in generate(exact, ids, SamplingParams(temperature=0.0), 64)]

@@ -1,5 +1,5 @@
-"""Every test of this folder runs on the embedded Valkey and on Redis 7; the latter is skipped, visibly, where no
-`redis-server` is installed."""
+"""Every test of this folder runs on the embedded Valkey and, in `make test-full`, on Redis 7; the latter is skipped,
+visibly, where no `redis-server` is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["open_another", "store", "valkey"]
 REDIS = shutil.which("redis-server")
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis"])
+@pytest.fixture(scope="session", params=["valkey", pytest.param("redis", marks=pytest.mark.full)])
 def valkey(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
     if request.param == "redis" and REDIS is None:
         pytest.skip("redis-server is not installed (Debian and Ubuntu: apt-get install redis-server)")

@@ -22,6 +22,8 @@ from server.store.store import Store, StoreOptions, open_store
 from support.store_play import NEW, begin, request, result_of, run_turn, token, turn_after
 from support.three_nodes import SLOTS, ThreeNodes
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory, valkey: EmbeddedValkey) -> Iterator[ThreeNodes]:
