@@ -46,7 +46,7 @@ CLAIM = Call(
 TAKEOVER = Call(
     "takeover",
     ("queue",),
-    ("group", "worker", "idle_ms", "dead_ms", "count"),
+    ("group", "worker", "idle_ms", "dead_ms", "count", "held"),
     more_keys=("stream", "alive"),
     more_args=("peer",),
 )
@@ -204,17 +204,21 @@ class WorkQueue:
         lost = await self._c.connection.run(RENEW, streams, [GROUP, worker_id, *(d.id for d in deliveries)])
         return [deliveries[place - 1] for place in lost]
 
-    async def takeover(self, worker_id: str, min_idle_ms: int, count: int = 16) -> list[Delivery]:
+    async def takeover(
+        self, worker_id: str, min_idle_ms: int, count: int = 16, held: Sequence[Delivery] = ()
+    ) -> list[Delivery]:
         """Up to `count` deliveries that nobody has renewed for `min_idle_ms`, now this worker's, with their counts.
 
-        Of a worker without a heartbeat sooner. Removes what dead workers leave empty.
+        Of a worker without a heartbeat sooner. held: what this worker is at work on; never among them while it is its
+        own. Removes what dead workers leave empty.
         """
+        mine = "\n".join(f"{delivery.stream} {delivery.id}" for delivery in held)
         while True:
             peers, peer_keys = self._peers(worker_id)
             names, *rows = await self._c.connection.run(
                 TAKEOVER,
                 [self._c.keys.queue, *peer_keys],
-                [GROUP, worker_id, min_idle_ms, min(min_idle_ms, _DEAD_MS), count, *peers],
+                [GROUP, worker_id, min_idle_ms, min(min_idle_ms, _DEAD_MS), count, mine, *peers],
             )
             if not self._learn(names, *peers) or rows:
                 return [Delivery(i.decode(), gid.decode(), times, owner.decode()) for owner, i, gid, times in rows]

@@ -206,6 +206,13 @@ class TurnStore:
             PLACE, [([self._c.keys.session(session)], [worker, turn, tier]) for session, turn, tier in rows]
         )
 
+    async def renew(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Let turns (generation, session) that append nothing for long live on, as after an append; what lives longer
+        stays as it is."""
+        keys, ttl = self._c.keys, self._c.options.events_ttl_ms
+        names = [n for gid, sid in rows for n in (keys.generation(gid), keys.events(gid), keys.session(sid))]
+        await self._c.connection.pipeline([("PEXPIRE", name, ttl, "GT") for name in names])
+
     async def read_turns(self, session: Session, stop: frozenset[str] = frozenset()) -> list[Turn]:
         """The chain from the root (or from the child of the first turn met in `stop`) to the head, oldest first.
 

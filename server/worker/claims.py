@@ -1,7 +1,8 @@
 """The deliveries in this worker's hands: taken from the queue, taken over from the dead, acknowledged at the end.
 
-Invariant: never more than `limit` at a time; what is forgotten instead of released stays in the queue and is anybody's
-once nobody has renewed it for a while. It knows nothing of what a turn is.
+Invariants: never more than `limit` at a time; what is in hand is never taken over from itself, however long the store
+was away. What is forgotten instead of released stays in the queue, is anybody's once nobody has renewed it for a while,
+and counts as delivered once more; what is given back does not. It knows nothing of what a turn is.
 """
 
 from __future__ import annotations
@@ -71,11 +72,12 @@ class Claims:
             try:
                 if loop.time() >= look:
                     look = loop.time() + self._look_s
-                    found = await self._queue.takeover(self._worker_id, int(self._takeover_s * 1000), free)
+                    idle_ms = int(self._takeover_s * 1000)
+                    found = await self._queue.takeover(self._worker_id, idle_ms, free, self.held)
                     fresh = [d for d in found if d.generation not in self._held]
                     for _ in fresh:
                         taken_over()
-                    self._accept(fresh)
+                    await self._receive(fresh)
                     continue
                 await self._receive(await self._queue.claim(self._worker_id, free, int(self._look_s * 1000)))
             except (StoreUnavailable, StoreFull) as error:
@@ -85,11 +87,6 @@ class Claims:
     async def _receive(self, found: list[Delivery]) -> None:
         if self._closed:
             await self._queue.give_back(self._worker_id, found)
-        else:
-            self._accept(found)
-
-    def _accept(self, found: list[Delivery]) -> None:
-        if self._closed:
             return
         for delivery in found:
             self._held[delivery.generation] = delivery
@@ -99,6 +96,16 @@ class Claims:
         """Give a delivery up without acknowledging it."""
         self._held.pop(generation_id, None)
         self._room.set()
+
+    async def give_back(self, generation_id: str) -> None:
+        """Let others have a delivery at once, as if it had never been here."""
+        delivery = self._held.pop(generation_id, None)
+        self._room.set()
+        if delivery is not None:
+            try:
+                await self._queue.give_back(self._worker_id, [delivery])
+            except (StoreUnavailable, StoreFull):  # it will be taken over
+                log.warning("delivery not given back", generation=generation_id)
 
     async def release(self, generation_id: str) -> None:
         """Acknowledge a delivery whose generation has ended."""

@@ -84,7 +84,7 @@ class Endings:
         self._log(turn, ending)
         self._hand.remove(turn)
         assert turn.restored is not None
-        saved = turn.restored.saved
+        saved = self._warm.saved(begun.session, turn.restored.saved)
         if keeps:
             assert committed is not None
             self._engine.keep(turn.id, committed.id, committed.tokens[-1])
@@ -124,6 +124,12 @@ class Endings:
         log.warning("fenced", generation=turn.id, session=turn.begun.session.id)
         self._metrics.fenced.inc()
         self.forget(turn)
+
+    async def give_back(self, turn: RunningTurn) -> None:
+        """It has generated nothing and the worker is about to end: it is another worker's, at once."""
+        self._hand.remove(turn)
+        self._let_go(turn)
+        await self._claims.give_back(turn.id)
 
     def forget(self, turn: RunningTurn) -> None:
         """Not acknowledged: the turn is another worker's, or the next start's."""

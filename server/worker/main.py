@@ -123,7 +123,7 @@ async def run(settings: Settings) -> None:
         log.info("worker ready", worker=worker_id, model=settings.model, seconds=round(time.time() - began, 2))
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            await _drain(worker, engine, settings.drain_s, hurry)
+            await _drain(worker, settings.drain_s, hurry, working)
     finally:
         stopping.cancel()
         working.cancel()
@@ -135,12 +135,19 @@ async def run(settings: Settings) -> None:
         raise error
 
 
-async def _drain(worker: Worker, engine: Engine, within_s: float, hurry: asyncio.Event) -> None:
-    """Let running turns end; on a second signal interrupt them. Either way they are committed."""
+async def _drain(worker: Worker, within_s: float, hurry: asyncio.Event, working: asyncio.Task[None]) -> None:
+    """Let running turns end; on a second signal interrupt them. Either way they are committed, unless the worker itself
+    ends meanwhile (`working`: its engine has died, say): then nothing is waited for."""
     draining = asyncio.create_task(worker.drain(within_s), name="drain")
     hurried = asyncio.create_task(hurry.wait(), name="hurry")
-    await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
-        engine.drain(0.0)
-    await draining
-    hurried.cancel()
+    try:
+        await asyncio.wait({draining, hurried, working}, return_when=asyncio.FIRST_COMPLETED)
+        if hurried.done() and not draining.done():
+            worker.hurry()
+        await asyncio.wait({draining, working}, return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            await draining
+    finally:
+        hurried.cancel()
+        draining.cancel()
+        await asyncio.gather(hurried, draining, return_exceptions=True)

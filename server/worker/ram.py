@@ -66,12 +66,6 @@ class RamStates(Generic[T]):
         """The session's state, without its counting as used."""
         return self._held.get(session)
 
-    def replace(self, held: Held[T]) -> None:
-        """Put another value of the same turn in place, if the turn's state is still here. It does not count as use."""
-        found = self._held.get(held.session)
-        if found is not None and found.turn == held.turn and found.nbytes == held.nbytes:
-            self._held[held.session] = held
-
     def drop(self, session: str) -> None:
         """Let a session's state go, if it is here."""
         if session in self._held:

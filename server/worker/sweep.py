@@ -17,8 +17,8 @@ from server.worker.metrics import WorkerMetrics
 log = get_logger()
 
 EVERY_S = 3.0
-# No acceptance takes longer, with all its repeats.
-OLD_S = 10.0
+# No acceptance takes longer, with all its repeats: four tries of at most 5 s, and the pauses between them.
+OLD_S = 30.0
 LIMIT = 256
 
 

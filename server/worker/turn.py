@@ -204,9 +204,9 @@ class RunningTurn:
         result = Result(reason, usage, timing, position, turn.id if turn else None)
         return Ending(turn, result, self._event("done", done), warm=turn is not None and not cut)
 
-    def appended(self) -> None:
-        """The store has every event made so far."""
-        self._appended = self._sequence
+    def appended(self, last: int) -> None:
+        """The store has the events up to this number. What was made may never be sent: a `done` whose commit fails."""
+        self._appended = last
 
     def error(self, body: dict[str, Any]) -> Event:
         """The `error` event that ends the stream, after what the store has of it. body: the inside of an error in

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from model.state import State
 from server.engine.loop import Engine
@@ -22,7 +22,7 @@ from server.store.records import Begun, Outcome, Session, Turn
 from server.worker.metrics import WorkerMetrics
 from server.worker.places import Places
 from server.worker.ram import Held, RamStates
-from server.worker.saving import Saver, Warm
+from server.worker.saving import Line, Saver, Warm
 from server.worker.tiers import Restored, from_ram, from_slot
 
 # Of so many sessions it is remembered why their state is not here any more.
@@ -60,6 +60,7 @@ class WarmSessions:
         self._slots: dict[str, Warm] = {}  # by session
         self._ram: RamStates[Parked] = RamStates(ram_bytes)
         self._gone: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # session → turn, its length, why
+        self._lines: OrderedDict[str, tuple[str, Line]] = OrderedDict()  # session → its last turn kept here
         self._saving: set[str] = set()  # turns whose state, without a slot, is being written
         self._engine: Engine | None = None
 
@@ -119,9 +120,10 @@ class WarmSessions:
         """The turn was committed and its row kept. Saved at once where that is due."""
         self._drop_from_ram(begun.session.id)
         self._gone.pop(begun.session.id, None)
-        warm = Warm(begun.session, begun.fence, turn.id, turn.length, turn.tokens[-1], saved)
+        line = self._follow(begun.session, turn, saved)
+        warm = Warm(begun.session, begun.fence, turn.id, turn.length, turn.tokens[-1], line)
         self._slots[begun.session.id] = warm
-        if self.due(turn, saved):
+        if self.due(turn, line.saved):
             self._spawn(self._save_from_slot(warm))
 
     def cut(self, session: Session, turn: Turn) -> None:
@@ -172,6 +174,23 @@ class WarmSessions:
 
     # When it is saved
 
+    def saved(self, session: Session, known: int) -> int:
+        """Length of the sequence at the session's last snapshot. known: as it was when its turn began; one may have
+        been written since."""
+        turn, line = self._lines.get(session.id, (None, None))
+        return max(known, line.saved) if line is not None and turn == session.head else known
+
+    def _follow(self, session: Session, turn: Turn, known: int) -> Line:
+        """The turn goes on where the last one kept here left the session, or begins a line."""
+        before, line = self._lines.pop(session.id, (None, None))
+        if line is None or before != session.head:
+            line = Line(known)
+        line.wrote(known)
+        self._lines[session.id] = (turn.id, line)
+        if len(self._lines) > REMEMBERED:
+            self._lines.popitem(last=False)
+        return line
+
     def due(self, turn: Turn, saved: int) -> bool:
         """Whether so much came since the last snapshot that the next one is due."""
         return turn.length - saved >= self._every
@@ -180,12 +199,15 @@ class WarmSessions:
         return warm.length > warm.saved and warm.length >= self._every
 
     async def save_all(self) -> None:
-        """Save what is not saved yet: the worker is about to end, and says so of every state it has."""
+        """Save what is not saved yet: the worker is about to end, and says so of every state it has. Cut short where
+        the saver has stopped."""
         for warm in [w for w in self._slots.values() if self._unsaved(w)]:
             await self._save_from_slot(warm)
         parked = [held.value for held in self._ram.all()]
         for one in [p for p in parked if self._unsaved(p.warm)]:
             await self._save(one.warm, one.state)
+        if self._saver.stopped:
+            return
         for warm in [*self._slots.values(), *(p.warm for p in parked)]:
             self._places.say(warm.session.id, warm.turn, "redis")
         await self._places.flush()
@@ -206,18 +228,13 @@ class WarmSessions:
             self._saving.discard(warm.turn)
 
     def _saved(self, warm: Warm, outcome: Outcome | None) -> None:
-        """Note it where the state is by now; free it where its session or its turn is no more."""
+        """Note it; free the state where its session or its turn is no more."""
         sid = warm.session.id
         slotted, held = self._slots.get(sid), self._ram.peek(sid)
-        if slotted is not None and slotted.turn == warm.turn:
-            if outcome is Outcome.OK:
-                self._slots[sid] = replace(slotted, saved=warm.length)
-            elif outcome is Outcome.ENDED:
-                del self._slots[sid]
-                self._slotted.forget(warm.turn)
-        elif held is not None and held.turn == warm.turn:
-            if outcome is Outcome.OK:
-                parked = Parked(replace(held.value.warm, saved=warm.length), held.value.state)
-                self._ram.replace(replace(held, value=parked))
-            elif outcome is Outcome.ENDED:
-                self._drop_from_ram(sid)
+        if outcome is Outcome.OK:
+            warm.line.wrote(warm.length)
+        elif outcome is Outcome.ENDED and slotted is not None and slotted.turn == warm.turn:
+            del self._slots[sid]
+            self._slotted.forget(warm.turn)
+        elif outcome is Outcome.ENDED and held is not None and held.turn == warm.turn:
+            self._drop_from_ram(sid)

@@ -86,10 +86,11 @@ class Worker:
         self._hand = InHand()
         self._patiently = Patience(policy.patience_s, metrics)
         self._places = Places(store.turns, identity.worker)
+        self._saver = Saver(store.snapshots, identity.fingerprint, metrics)
         self._sweeper = Sweeper(store.queue, store.turns, metrics)
         self._warm = WarmSessions(
             identity.worker,
-            Saver(store.snapshots, identity.fingerprint, metrics),
+            self._saver,
             self._places,
             self._hand.spawn,
             metrics,
@@ -135,11 +136,18 @@ class Worker:
             group.create_task(self._sweeper.run(), name="sweep")
 
     async def drain(self, within_s: float) -> None:
-        """Take no more turns; let the running ones finish, or commit what they have after `within_s`; save states."""
+        """Take no more turns; let the running ones finish, or commit what they have after `within_s`; save states,
+        while the store is there. What has not begun is given back."""
         self.claims.close()
+        self._saver.drain()
         await asyncio.wrap_future(self.engine.drain(within_s))
         await self._hand.idle()  # the last outputs are on their way through `_pump`
         await self._warm.save_all()
+
+    def hurry(self) -> None:
+        """While it drains: interrupt what runs, to be committed as it is, and save no more states."""
+        self.engine.drain(0.0)
+        self._saver.stop()
 
     # Taking turns
 
@@ -175,7 +183,7 @@ class Worker:
         try:
             await step(turn)
         except EngineStoppedError:  # draining: as if it had never been taken
-            self._endings.forget(turn)
+            await self._endings.give_back(turn)
         except Exception as error:
             await self._endings.fail(turn, error)
 
@@ -231,7 +239,7 @@ class Worker:
                 error = PerennialError(f"the model failed: {output.error}")
                 after.append((turn, partial(self._endings.fail, turn, error)))
             elif output.reason is Finish.interrupted and not output.generated:
-                self._endings.forget(turn)
+                after.append((turn, partial(self._endings.give_back, turn)))
             else:
                 last, ending = turn.finish(output)
                 events.setdefault(output.id, []).extend(last)
@@ -266,7 +274,7 @@ class Worker:
             outcomes = await self._patiently(lambda: self._store.turns.append_many(rows), "append")
         except PerennialError as error:
             outcomes = [error] * len(rows)
-        for (gid, _, _), outcome in zip(rows, outcomes, strict=True):
+        for (gid, _, batch), outcome in zip(rows, outcomes, strict=True):
             turn = self._hand.turns.get(gid)
             if turn is None:
                 continue
@@ -276,7 +284,7 @@ class Worker:
             elif outcome is Outcome.FENCED:
                 self._endings.lost(turn)
             else:
-                turn.appended()
+                turn.appended(batch[-1].sequence)
                 if outcome is Outcome.CANCEL:
                     self.engine.cancel(gid)
 
@@ -286,15 +294,22 @@ class Worker:
                 self.engine.cancel(gid)
 
     async def _watch_over(self) -> None:
-        """Ends the worker where its engine has died. And asks for cancellations: the flag is the truth, a call that was
-        lost costs a turn that appends nothing (a long prompt) no more than this pause."""
+        """Ends the worker where its engine has died. And does what appends do, for turns that append nothing (a long
+        prompt): asks for cancellations, since the flag is the truth and a call may get lost, and renews their lives."""
+        loop = asyncio.get_running_loop()
+        every_s = self._store.context.options.events_ttl_s / 4
+        renewal = loop.time() + every_s
         while True:
-            await asyncio.sleep(self._policy.poll_s)
+            await asyncio.sleep(min(self._policy.poll_s, every_s))
             if not self.engine.alive:
                 raise RuntimeError("the engine has died")
             with contextlib.suppress(PerennialError):
                 for gid in await self._store.queue.cancelled(list(self._hand.turns)):
                     self.engine.cancel(gid)
+                if loop.time() >= renewal:
+                    running = [(turn.id, turn.begun.session.id) for turn in self._hand.turns.values()]
+                    await self._store.turns.renew(running)
+                    renewal = loop.time() + every_s
 
 
 def void(_: object) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fixtures_store import open_another, store
 from server.store.embedded import EmbeddedValkey
 from support.checkpoint import tiny_checkpoint
 from support.conversation import Serve, generate, serving
+
+__all__ = ["open_another", "store"]
 
 
 @pytest.fixture(scope="session")

@@ -50,16 +50,6 @@ def test_what_is_larger_than_the_bound_is_not_kept_and_nothing_goes_for_it() -> 
     assert len(none) == 0
 
 
-def test_a_value_is_replaced_only_at_its_turn() -> None:
-    ram: RamStates[int] = RamStates(20)
-    ram.put(held("a"))
-    ram.put(held("b"))
-    ram.replace(held("a", value=7))
-    ram.replace(held("b", turn="t0", value=7))
-    ram.replace(held("c", value=7))
-    assert ram.all() == (held("a", value=7), held("b"))
-
-
 def test_dropped() -> None:
     ram: RamStates[int] = RamStates(20)
     ram.put(held("a"))

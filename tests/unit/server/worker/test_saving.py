@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.state import LeafSpec, State, StateSpec
-from server.errors import StoreFull
+from server.errors import StoreFull, StoreUnavailable
 from server.store.records import Outcome
 from server.worker.metrics import WorkerMetrics
 from server.worker.saving import AT_ONCE, WAITING, Saver
@@ -22,7 +22,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
-        self.full = False
+        self.full = self.away = False
         self.now = self.most = self.written = 0
 
     async def put_snapshot(self, *_: Any) -> Outcome:
@@ -32,6 +32,8 @@ class Snapshots:
         self.now -= 1
         if self.full:
             raise StoreFull
+        if self.away:
+            raise StoreUnavailable
         self.written += 1
         return Outcome.OK
 
@@ -89,3 +91,32 @@ async def test_a_failure_is_counted_and_raises_nothing(warm: Any) -> None:
     store: Any = snapshots
     assert await Saver(store, "f", metrics).save(warm, State.zeros(SPEC, 1)) is None
     assert counted(metrics, "failed") == 1
+
+
+async def test_a_drain_tries_a_store_that_is_away_once(warm: Any) -> None:
+    snapshots, metrics = Snapshots(), WorkerMetrics()
+    snapshots.away = True
+    snapshots.go.set()
+    store: Any = snapshots
+    saver = Saver(store, "f", metrics)
+    assert await saver.save(warm, State.zeros(SPEC, 1)) is None
+    assert not saver.stopped  # while it works, the next may find the store again
+    saver.drain()
+    assert await saver.save(warm, State.zeros(SPEC, 1)) is None
+    assert saver.stopped
+    snapshots.away = False
+    assert await saver.save(warm, State.zeros(SPEC, 1)) is None
+    assert (snapshots.written, counted(metrics, "failed")) == (0, 2)
+
+
+async def test_stopped_it_gives_up_what_it_writes(warm: Any) -> None:
+    snapshots, metrics = Snapshots(), WorkerMetrics()
+    store: Any = snapshots
+    saver = Saver(store, "f", metrics)
+    saving = [asyncio.create_task(saver.save(warm, State.zeros(SPEC, 1))) for _ in range(AT_ONCE + 1)]
+    async with asyncio.timeout(20):
+        while snapshots.now < AT_ONCE:
+            await asyncio.sleep(0)
+        saver.stop()
+        assert await asyncio.gather(*saving) == [None] * (AT_ONCE + 1)
+    assert snapshots.written == 0

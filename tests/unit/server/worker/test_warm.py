@@ -54,16 +54,20 @@ class Here:
         self.snapshots: list[str] = []
         self.placed: list[tuple[str, str, str]] = []
         self.down = False
+        self.tried = 0
         self.outcome: Outcome | Exception = Outcome.OK
+        self.go = asyncio.Event()
+        self.go.set()
         self.states: dict[str, State] = {}
         self._tasks: list[asyncio.Future[None]] = []
         metrics = WorkerMetrics()
         self.sample = metrics.registry.get_sample_value
         store: Any = self
         self.places = Places(store, "me")
+        self.saver = Saver(store, "f", metrics)
         self.warm = WarmSessions(
             "me",
-            Saver(store, "f", metrics),
+            self.saver,
             self.places,
             self.spawn,
             metrics,
@@ -86,6 +90,8 @@ class Here:
     # The store
 
     async def put_snapshot(self, _session: Session, _fence: Fence, turn: str, _snapshot: Any) -> Outcome:
+        self.tried += 1
+        await self.go.wait()
         if isinstance(self.outcome, Exception):
             raise self.outcome
         self.snapshots.append(turn)
@@ -107,12 +113,12 @@ class Here:
             await self._tasks.pop()
         await self.places.flush()
 
-    def keep(self, name: str, turn: str, length: int, saved: int = 0) -> None:
-        """A turn of that session was committed, and its row kept."""
+    def keep(self, name: str, turn: str, length: int, saved: int = 0, head: str | None = None) -> None:
+        """A turn of that session, which stood at `head`, was committed, and its row kept."""
         state = State.zeros(SPEC, 1)
         state["position"].fill_(length - 1)
         self.states[turn] = state
-        begun: Any = SimpleNamespace(session=session(name, None, 0), fence=Fence("1-x"))
+        begun: Any = SimpleNamespace(session=session(name, head, 0), fence=Fence("1-x"))
         self.warm.keep(begun, Turn(turn, None, (1, 5), length, End.RAW, "length", "g", 0.0), saved)
 
     def evict(self, name: str, turn: str) -> None:
@@ -278,3 +284,46 @@ async def test_places_that_the_store_does_not_take_are_dropped(here: Here) -> No
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert here.placed == [("b", "b1", "ram")]
+
+
+async def test_a_snapshot_that_was_written_behind_the_next_turn_counts(here: Here) -> None:
+    """Its turns are quick: each is committed before the snapshot of the one before is there."""
+    here.go.clear()
+    here.keep("a", "a1", EVERY + 2)
+    async with asyncio.timeout(20):
+        while not here.tried:
+            await asyncio.sleep(0)
+    here.warm.taken(session("a", "a1", EVERY + 2), "a1")
+    here.go.set()
+    await here.settled()
+    assert here.snapshots == ["a1"]
+    at_head = session("a", "a1", EVERY + 2)
+    assert here.warm.saved(at_head, 0) == EVERY + 2
+    here.keep("a", "a2", EVERY + 6, head="a1")  # what its turn knew when it began: nothing was saved
+    await here.settled()
+    assert here.snapshots == ["a1"]
+    again = here.warm.at_head(session("a", "a2", EVERY + 6))
+    assert again is not None
+    assert again.saved == EVERY + 2
+    here.keep("a", "a3", 2 * EVERY + 2, head="a2")
+    await here.settled()
+    assert here.snapshots == ["a1", "a3"]
+    # Gone back and gone on from there: what was saved after that is no more.
+    assert here.warm.saved(session("a", "a1", EVERY + 2), 0) == 0
+    here.keep("a", "b2", 2 * EVERY, head="a1")
+    await here.settled()
+    assert here.snapshots == ["a1", "a3", "b2"]
+
+
+async def test_a_drain_with_the_store_away_tries_one_state_and_says_nothing(here: Here) -> None:
+    for name in "abc":
+        here.keep(name, f"{name}1", EVERY + 5, saved=EVERY)
+    here.evict("c", "c1")
+    await here.settled()
+    here.placed.clear()
+    here.outcome = StoreUnavailable()
+    here.tried = 0
+    here.saver.drain()
+    await here.warm.save_all()
+    assert here.tried == 1
+    assert here.placed == []
