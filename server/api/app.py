@@ -25,6 +25,7 @@ from server.api import generate, generations, ops, sessions, text
 from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
 from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
+from server.api.openai import chat, completions, models
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
 
@@ -64,7 +65,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=backend.metrics)
-    for routes in (generate, generations, sessions, text, ops):
+    for routes in (generate, generations, sessions, text, chat, completions, models, ops):
         app.include_router(routes.router)
 
     @app.exception_handler(PerennialError)

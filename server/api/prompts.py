@@ -23,9 +23,16 @@ SEED_BITS = 53  # what every JSON reader keeps, so that a reported seed can be s
 
 
 async def turn_request(
-    body: GenerateRequest, session: Session | None, tokenizer: Tokenizer, settings: Settings, executor: Executor
+    body: GenerateRequest,
+    session: Session | None,
+    tokenizer: Tokenizer,
+    settings: Settings,
+    executor: Executor,
+    history: str | None = None,
 ) -> TurnRequest:
     """What the worker is to run. session: what it continues, None for a new one. Raises InvalidRequest, TooLarge.
+
+    history: the hash of the conversation up to and with the body's messages, where the turn is to be found by it.
 
     The body has passed `check_bounds`.
     """
@@ -57,6 +64,7 @@ async def turn_request(
         logprobs=body.logprobs,
         on_disconnect=body.on_disconnect or "cancel",
         continue_final=body.messages is not None and body.messages[-1].role == "assistant",
+        history=history,
     )
 
 
@@ -122,7 +130,7 @@ def prompt_tokens(prompt: str, tokenizer: Tokenizer, *, first: bool) -> list[int
     return ids
 
 
-def message_tokens(messages: list[Message], tokenizer: Tokenizer, *, after: End | None) -> list[int]:
+def message_tokens(messages: Sequence[Message], tokenizer: Tokenizer, *, after: End | None) -> list[int]:
     """Messages by the model's chat template. after: how the sequence ends that they follow, None at position 0.
 
     Raises InvalidRequest for a model without a template or with one that sessions cannot use.
@@ -135,7 +143,7 @@ def message_tokens(messages: list[Message], tokenizer: Tokenizer, *, after: End 
             f"This model's chat template cannot be used for sessions ({chat.why}): send prompt or input_ids.",
             param="messages",
         )
-    plain = [{"role": message.role, "content": message.content} for message in messages]
+    plain = [message.plain() for message in messages]
     try:
         if after is None:
             return chat.render_first(plain)

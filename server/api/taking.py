@@ -68,14 +68,16 @@ class Taking:
         backend: Backend,
         facts: Facts,
         departure: "asyncio.Task[None]",
+        history: str | None = None,
     ) -> None:
-        """departure: done once the client has left."""
+        """departure: done once the client has left. history: as in `turn_request`."""
         self.body = body
         self.idempotency = idempotency
         self.tenant = tenant
         self.backend = backend
         self.facts = facts
         self.departure = departure
+        self.history = history
 
     async def take_in(self) -> Taken:
         """Accept the turn, waiting up to `wait_s` for a busy session. Raises what the client is to be told.
@@ -140,7 +142,9 @@ class Taking:
             self.facts.session = session.id
         taken: Taken | None = None
         try:
-            request = await turn_request(body, session, backend.tokenizer, backend.settings, backend.tokenising)
+            request = await turn_request(
+                body, session, backend.tokenizer, backend.settings, backend.tokenising, self.history
+            )
             if self.departure.done():
                 raise ClientGoneError
             generation = await backend.store.sessions.accept(

@@ -61,6 +61,15 @@ class HistoryIndex:
         with suppress(StoreFull):
             await self._c.connection.call("SET", key, f"{session_id} {turn_id}", "PX", self._c.options.session_ttl_ms)
 
+    async def settle(self, name: str, word: str) -> str:
+        """What was settled under a name: the word of whoever asked first. name: as `root` makes it. word: no text of a
+        client's. A full store settles nothing: everybody's own word stands."""
+        options, key = self._c.options, self._c.keys.message_hash(name)
+        with suppress(StoreFull):
+            said = await self._c.connection.call("SET", key, word, "NX", "GET", "PX", options.session_ttl_ms)
+            return word if said is None else str(said.decode())
+        return word
+
     async def find(self, digests: Sequence[str]) -> list[Found]:
         """The entries that lead to a stored turn with that hash, the last of `digests` first."""
         found: list[Found] = []

@@ -6,14 +6,14 @@ was accepted here; a unit test holds the two together, since nothing here may im
 Bounds that depend on the settings (max_tokens, wait_s) or on the model (token ids) are checked where those are known.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from server.api.schemas.common import Body
 
-Role = Literal["system", "developer", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenKey = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,8})$")]
 INPUTS = ("prompt", "messages", "input_ids")
@@ -24,6 +24,10 @@ class Message(Body):
 
     role: Role
     content: str = Field(min_length=1)
+
+    def plain(self) -> dict[str, Any]:
+        """The message as templates know it."""
+        return {"role": self.role, "content": self.content}
 
 
 def _as_list(value: object) -> object:

@@ -1,0 +1,1 @@
+"""The endpoints that OpenAI-style clients know: models, chat completions, completions."""

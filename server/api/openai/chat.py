@@ -1,0 +1,195 @@
+"""`POST /v1/chat/completions`: the conversation that is sent is recognised, and only what is new in it is read.
+
+With `session_id` nothing is looked up: the messages are what follows in that session.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from server.api.backend import View
+from server.api.body import read_json
+from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
+from server.api.openai.chunks import ChatShape
+from server.api.openai.history import Base, Conversation, folded
+from server.api.openai.models import check_model
+from server.api.prompts import SEED_BITS
+from server.api.schemas.common import parse
+from server.api.schemas.generate import GenerateRequest, Message
+from server.api.schemas.openai.chat import ChatMessage, ChatRequest
+from server.api.taking import Taken
+from server.errors import (
+    CorruptState,
+    FingerprintMismatch,
+    InvalidRequest,
+    QueueFull,
+    SessionGone,
+    SessionNotFound,
+    TooLarge,
+    TooManyForks,
+    TurnNotFound,
+)
+from server.store.history import root
+
+GONE = (TurnNotFound, SessionGone, SessionNotFound, FingerprintMismatch, CorruptState)
+ANEW = "-"  # what an idempotency key is settled on where nothing was recognised
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/chat/completions",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
+        },
+    },
+)
+async def chat_completions(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
+    """Answer a conversation: as chunks while the answer is made (`stream: true`), or whole."""
+    given = await read_json(request, backend.settings.max_body_bytes)
+    if isinstance(given, dict):
+        _check_count(given.get("messages"), backend.settings.max_prompt_tokens)
+    body = parse(ChatRequest, given)
+    body.check_stream()
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InvalidRequest("top_logprobs: only with logprobs: true.", param="top_logprobs")
+    async with calling(request, given, tenant, backend, facts) as caller:
+        view = await backend.serving()
+        model = check_model(body.model, backend.settings, view)
+        if view.queue_depth >= backend.settings.max_queue:
+            raise QueueFull
+        names = {"max_tokens": "max_completion_tokens"} if body.max_completion_tokens is not None else {}
+        with renamed(names):
+            choices, notes = await _Chat(body, caller, view).take()
+        more: dict[str, Any] = {"system_fingerprint": view.new_session(tenant).fingerprint}
+        if body.metadata is not None:
+            more["metadata"] = body.metadata
+        shape = ChatShape(choices[0].taken.generation.id, backend.tokenizer)
+        answering = Answering(caller, choices, shape, model, notes=notes, more=more, include_usage=body.include_usage)
+        return await answering.respond(stream=body.stream)
+
+
+def _check_count(messages: object, most: int) -> None:
+    """Each message is a token at least; looked at before the schema looks at each of them. Raises TooLarge."""
+    if isinstance(messages, list) and len(messages) > most:
+        raise TooLarge(f"messages: {len(messages)} of them; this server reads at most {most} tokens.", param="messages")
+
+
+class _Chat:
+    """One request's choices on their way in."""
+
+    def __init__(self, body: ChatRequest, caller: Caller, view: View) -> None:
+        self.body = body
+        self.caller = caller
+        self.view = view
+        self.seed = secrets.randbits(SEED_BITS) if body.seed is None else body.seed
+        self.taken: list[Taken] = []
+
+    async def take(self) -> tuple[list[Choice], dict[str, Any]]:
+        """The choices, and what is to be said of how they were begun. Raises what the client is to be told."""
+        try:
+            if self.body.session_id is not None:
+                return await self._in_session(self.body.session_id), {}
+            return await self._recognised()
+        except BaseException:
+            self.caller.cancel(self.taken)
+            raise
+
+    async def _in_session(self, session_id: str) -> list[Choice]:
+        """In the session that was named: the first choice advances it, the others are forks of where it stood."""
+        if self.body.n == 1:
+            return [await self._choice(self.body.messages, session_id=session_id)]
+        session = await self.caller.backend.store.sessions.get_session(self.caller.tenant, session_id)
+        base = session.head
+        where = {"session_id": session_id, "if_turn": base} if base else {"session_id": session_id}
+        other = {"session_id": session_id, "from_turn": base} if base else {}
+        return [
+            await self._choice(self.body.messages, base=base, **(where if i == 0 else other))
+            for i in range(self.body.n)
+        ]
+
+    async def _recognised(self) -> tuple[list[Choice], dict[str, Any]]:
+        """After the longest beginning that can be continued; from the beginning where there is none."""
+        body, backend = self.body, self.caller.backend
+        fingerprint = self.view.new_session(self.caller.tenant).fingerprint
+        conversation = await asyncio.get_running_loop().run_in_executor(
+            backend.tokenising, folded, body.messages, self.caller.tenant, fingerprint
+        )
+        reasons: list[str] = []
+        first, known, where = None, 0, {}
+        async for base in self._bases(conversation):
+            where = {"session_id": base.session, "from_turn": base.turn}
+            try:
+                first = await self._choice(
+                    body.messages[base.known :], base=base.turn, history=conversation.digest, **where
+                )
+            except GONE as error:
+                reasons.append(error.code)
+            except TooManyForks as error:
+                reasons.append(error.code)
+                break
+            except InvalidRequest as error:
+                if error.param != "messages":
+                    raise
+                reasons.append("template")  # it may render these messages where the others stand before them
+                break
+            else:
+                known = base.known
+                break
+        if first is None:
+            where = {}
+            first = await self._choice(body.messages, history=conversation.digest)
+        choices = [first]
+        while len(choices) < body.n:
+            choices.append(
+                await self._choice(body.messages[known:], base=first.base, history=conversation.digest, **where)
+            )
+        notes = {"known_messages": known, "why": conversation.missed(known, reasons)}
+        self.caller.facts.more |= {"known_messages": known, "messages": len(body.messages)}
+        return choices, notes
+
+    async def _bases(self, conversation: Conversation) -> AsyncIterator[Base]:
+        """Where to go on from, the longest first; for a request sent again, first of all where it was tried before."""
+        store, named = self.caller.backend.store, self.caller.idempotency
+        bases = conversation.bases(store)
+        if named is not None:
+            found = await anext(bases, None)
+            word = ANEW if found is None else f"{found.session} {found.turn} {found.known}"
+            name = root("request", self.caller.tenant, named.key, named.digest)
+            said = await store.history.settle(name, word)
+            if said == ANEW:
+                return
+            session, turn, known = said.split(" ")
+            yield Base(session, turn, int(known))
+            if found is not None and said != word:
+                yield found
+        async for base in bases:
+            yield base
+
+    async def _choice(
+        self, messages: Sequence[ChatMessage], *, base: str | None = None, history: str | None = None, **where: str
+    ) -> Choice:
+        """Take the next choice in. where: `session_id`, `from_turn`, `if_turn` of `GenerateRequest`."""
+        body, index = self.body, len(self.taken)
+        plain: list[Message] = [*messages]
+        most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+        fields: dict[str, Any] = {
+            **body.sampling(),
+            **where,
+            "messages": plain,
+            "max_tokens": most,
+            "seed": choice_seed(self.seed, index),
+            "store": body.store,
+            "logprobs": (body.top_logprobs or 0) if body.logprobs else None,
+        }
+        taken = await self.caller.take(GenerateRequest(**fields), index, history)
+        self.taken.append(taken)
+        stored = body.store or taken.generation.session == body.session_id
+        return Choice(index, 0, taken, base, stored)

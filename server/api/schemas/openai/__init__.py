@@ -1,0 +1,1 @@
+"""What OpenAI-style clients may send."""
