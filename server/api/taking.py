@@ -29,6 +29,7 @@ from server.errors import (
     PerennialError,
     QueueFull,
     SessionBusy,
+    TooManyGenerations,
     TurnMismatch,
 )
 from server.store.records import Generation, Idempotency, Session
@@ -80,7 +81,7 @@ class Taking:
         self.history = history
 
     async def take_in(self) -> Taken:
-        """Accept the turn, waiting up to `wait_s` for a busy session. Raises what the client is to be told.
+        """Accept the turn, waiting up to `wait_s` for its session or a place. Raises what the client is to be told.
 
         Never cut off from outside, since a turn that was accepted unnoticed could not be cancelled; a client that
         leaves is noticed while waiting and before each attempt (ClientGoneError), or by the caller afterwards.
@@ -90,18 +91,24 @@ class Taking:
             if (earlier := await self._seen()) is not None:
                 return earlier
             check_bounds(self.body, self.backend.tokenizer, self.backend.settings)
+            tokens = self.backend.limits.max_tokens(
+                self.tenant, self.body.max_tokens, self.backend.settings.max_tokens_default
+            )
+            self.body = self.body.model_copy(update={"max_tokens": tokens})
             view = await self.backend.serving()
             if view.queue_depth >= self.backend.settings.max_queue:
                 raise QueueFull
+            if self.body.store:
+                await self.backend.limits.storage(self.tenant)
             pause, most = BUSY_LOOK_S
             while True:
                 try:
                     taken = await self._attempt(view)
-                except SessionBusy:
-                    # It may be busy with the very turn that this request asks for.
+                except (SessionBusy, TooManyGenerations) as e:
+                    # What is in the way may be the very turn that this request asks for.
                     if (earlier := await self._seen()) is not None:
                         return earlier
-                    if self.body.from_turn is not None:
+                    if self.body.from_turn is not None and isinstance(e, SessionBusy):
                         continue  # it was idle when it was looked at; now it will be forked
                     if time.monotonic() + pause > began + self.body.wait_s:
                         raise
@@ -135,8 +142,19 @@ class Taking:
 
     async def _attempt(self, view: View) -> Taken:
         """Raises SessionBusy, TurnMismatch and all else that the client is to be told."""
+        session, forks = await self._session(view)
+        async with self.backend.limits.admit(self.tenant) as place:
+            if session is not None and forks:
+                self.backend.metrics.forks.inc()
+                session = await self.backend.store.branches.fork(session, self.body.from_turn, stored=self.body.store)
+            taken = await self._accept(view, session)
+            if taken.first:
+                place.generation = taken.generation.id
+        return taken
+
+    async def _accept(self, view: View, session: Session | None) -> Taken:
+        """session: None for a new one; one that is not the request's own was forked for it."""
         body, backend = self.body, self.backend
-        session = await self._session(view)
         fork = session if session is not None and session.id != body.session_id else None
         if session is not None:
             self.facts.session = session.id
@@ -160,22 +178,21 @@ class Taking:
                 await self._drop(fork)
         return taken
 
-    async def _session(self, view: View) -> Session | None:
-        """The session that runs the turn: None for a new one, a fork where `from_turn` asks for one."""
-        body, branches = self.body, self.backend.store.branches
+    async def _session(self, view: View) -> tuple[Session | None, bool]:
+        """The session that is to be continued, None for a new one, and whether a fork of it is to run the turn."""
+        body = self.body
         if body.session_id is None:
-            return None
+            return None, False
         session = await self.backend.store.sessions.get_session(self.tenant, body.session_id)
         view.check_served(session.fingerprint)
         if body.if_turn is not None and body.if_turn != session.head:
             raise TurnMismatch(f"The session's head is {session.head}, not {body.if_turn}.", param="if_turn")
         busy = await self._running(session)
         if body.from_turn is not None and (busy or body.from_turn != session.head):
-            self.backend.metrics.forks.inc()
-            return await branches.fork(session, body.from_turn, stored=body.store)
+            return session, True
         if busy is not None:
             raise SessionBusy(f"Session {session.id} is running generation {busy}.")
-        return session
+        return session, False
 
     async def _running(self, session: Session) -> str | None:
         """The generation that holds the session: what can be said before any text is tokenised; `accept` decides."""
