@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,13 +27,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 if TYPE_CHECKING:
     from model.tokenizer import Tokenizer
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 After = Literal["eos", "open", "raw"]
 
 # `developer` is OpenAI's newer word for `system`.
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 _ANSWER = "An answer."  # the assistant's text in the conversation that stands for any other
+# What only some templates know: that an assistant called a tool, and what that answered.
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": {"where": "the shelf"}}}
+_CALLED: tuple[Message, ...] = (
+    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+    {"role": "tool", "content": "It is there.", "tool_call_id": "call_1"},
+)
+_OF_TOOLS = {"assistant": "tool_calls", "tool": "tool_call_id"}
 _BEFORE: tuple[Message, ...] = ({"role": "user", "content": "A question."}, {"role": "assistant", "content": _ANSWER})
 
 
@@ -58,6 +65,7 @@ class ChatTemplate:
     why: what is wrong where it is not stable, else "".
     end_id: the token with which the template ends an assistant's message, None where it uses no special token.
     closing: all the text that follows an assistant's message, the end token first.
+    tools: whether it renders the tools that an assistant called, and what they answered.
     """
 
     def __init__(
@@ -78,9 +86,11 @@ class ChatTemplate:
         self.closing, self._rest = "", ""
         self.end_id: int | None = None
         self.stable, self.why = True, ""
+        self.tools = False
         try:
             self._template = _compile(source)
             self._probe()
+            self.tools = self._renders_tools()
         except ChatError as e:
             self.stable, self.why = False, str(e)
 
@@ -89,7 +99,7 @@ class ChatTemplate:
 
         A last message that is the assistant's is left open, to be continued. Raises `ChatError`.
         """
-        text, mark = self._render(_checked(messages), self._clock())
+        text, mark = self._render(self._checked(messages), self._clock())
         return self._encode(text, mark)
 
     def render_next(self, messages: Sequence[Message], *, after: After) -> list[int]:
@@ -102,7 +112,7 @@ class ChatTemplate:
             raise ChatError(f"this model's chat template cannot continue a conversation: {self.why}")
         now = self._clock()
         before = self._text(_BEFORE, False, now)
-        text, mark = self._render([*_BEFORE, *_checked(messages)], now)
+        text, mark = self._render([*_BEFORE, *self._checked(messages)], now)
         if not text.startswith(before):
             raise ChatError("the chat template renders the earlier messages differently when these follow")
         to_come = {"eos": self._rest, "open": self.closing, "raw": ""}[after]
@@ -114,7 +124,7 @@ class ChatTemplate:
 
     def text(self, messages: Sequence[Message]) -> str:
         """`render_first` as text, for people; text that spells a special token cannot be told apart here."""
-        text, mark = self._render(_checked(messages), self._clock())
+        text, mark = self._render(self._checked(messages), self._clock())
         return text.replace(mark, "") if mark else text
 
     def _probe(self) -> None:
@@ -140,6 +150,29 @@ class ChatTemplate:
             if head[: len(part)] != part:
                 raise ChatError("it does not close an assistant's message with tokens of their own")
 
+    def _renders_tools(self) -> bool:
+        """Whether nothing of a call and its answer is left out."""
+        try:
+            text = self._text([*_BEFORE[:1], *_CALLED], True, self._clock())
+        except ChatError:
+            return False
+        return all(said in text for said in ("look_up", "where", "the shelf", "It is there."))
+
+    def _checked(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages as templates know them, `developer` as `system`. Raises `ChatError` naming what is wrong."""
+        checked = [_checked_one(i, message) for i, message in enumerate(messages)]
+        if not checked:
+            raise ChatError("there are no messages")
+        for i, message in enumerate(checked):
+            if message["role"] == "tool" or "tool_calls" in message:
+                if not self.tools:
+                    raise ChatError(f"message {i} is about a tool, which this model's chat template cannot render")
+                if any(self._places(text) for text in _texts(message.get("tool_calls"))):
+                    raise ChatError(f"message {i} spells a special token in a tool call")
+        if "tool_calls" in checked[-1]:
+            raise ChatError("a message that called tools cannot be continued: what they answered must follow")
+        return checked
+
     def _render(self, messages: Sequence[Message], now: datetime) -> tuple[str, str]:
         """The rendering, and the mark that stands in it before text which must not be read as a special token.
 
@@ -148,11 +181,10 @@ class ChatTemplate:
         places = [self._places(m["content"]) for m in messages]
         mark = ""
         if any(places):
-            used = set().union(*(m["content"] for m in messages))
+            used = set().union(*_texts(messages))
             mark = next(c for c in map(chr, range(0xF0000, 0x110000)) if c not in used)  # a private use character
             messages = [
-                {"role": m["role"], "content": _insert(m["content"], at, mark)}
-                for m, at in zip(messages, places, strict=True)
+                {**m, "content": _insert(m["content"], at, mark)} for m, at in zip(messages, places, strict=True)
             ]
         continued = messages[-1]["role"] == "assistant"
         text = self._text(messages, not continued, now)
@@ -231,22 +263,33 @@ def _compile(source: str) -> jinja2.Template:
         raise ChatError(f"the model's chat template is broken: {e}") from e
 
 
-def _checked(messages: Sequence[Message]) -> list[Message]:
-    """The messages as templates know them, `developer` as `system`. Raises `ChatError` naming what is wrong."""
-    if not messages:
-        raise ChatError("there are no messages")
-    checked: list[Message] = []
-    for i, message in enumerate(messages):
-        if not isinstance(message, Mapping) or (wrong := set(message) ^ {"role", "content"}):
-            have = sorted(map(str, wrong)) if isinstance(message, Mapping) else type(message).__name__
-            raise ChatError(f"message {i} must have role and content, and nothing else: {have}")
-        role, content = message["role"], message["content"]
-        if not isinstance(role, str) or role not in _ROLES:
-            raise ChatError(f"message {i} has the unknown role {role!r}; known are {', '.join(_ROLES)}")
-        if not isinstance(content, str):
-            raise ChatError(f"message {i} has content that is not a text")
-        checked.append({"role": _ROLES[role], "content": content})
-    return checked
+def _checked_one(i: int, message: Message) -> Message:
+    """One message with the role that templates know. i: its place. Raises `ChatError` naming what is wrong."""
+    names = {"role", "content"}
+    if isinstance(message, Mapping) and (more := _OF_TOOLS.get(str(message.get("role")))) in message:
+        names.add(str(more))
+    if not isinstance(message, Mapping) or (wrong := set(message) ^ names):
+        have = sorted(map(str, wrong)) if isinstance(message, Mapping) else type(message).__name__
+        raise ChatError(f"message {i} must have role and content, and nothing else: {have}")
+    role, content = message["role"], message["content"]
+    if not isinstance(role, str) or role not in _ROLES:
+        raise ChatError(f"message {i} has the unknown role {role!r}; known are {', '.join(_ROLES)}")
+    if not isinstance(content, str):
+        raise ChatError(f"message {i} has content that is not a text")
+    return {**message, "role": _ROLES[role]}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _insert(text: str, places: set[int], mark: str) -> str:
