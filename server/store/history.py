@@ -66,7 +66,8 @@ class HistoryIndex:
         client's. A full store settles nothing: everybody's own word stands."""
         options, key = self._c.options, self._c.keys.message_hash(name)
         with suppress(StoreFull):
-            said = await self._c.connection.call("SET", key, word, "NX", "GET", "PX", options.session_ttl_ms)
+            settle = ("SET", key, word, "NX", "PX", options.session_ttl_ms)
+            _, said = await self._c.connection.pipeline([settle, ("GET", key)])
             return word if said is None else str(said.decode())
         return word
 

@@ -17,7 +17,13 @@ from support.fleet import Fleet, fleet
 pytestmark = pytest.mark.timeout(300)
 
 KEYS = {"alice": "key-of-alice", "bob": "key-of-bob"}
-SAY = {"model": "tiny", "max_tokens": 12, "temperature": 0.0}
+# Without a penalty this model only repeats the token it read last.
+SAY: dict[str, Any] = {
+    "model": "tiny",
+    "max_tokens": 12,
+    "temperature": 0.0,
+    "extra_body": {"repetition_penalty": 5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +71,7 @@ def assistant(text: str) -> dict[str, Any]:
 
 def ask(client: OpenAI, messages: list[Any], **more: Any) -> tuple[str, Any, dict[str, Any]]:
     """The text, the whole answer, and what it says of itself beside OpenAI's fields."""
+    more["extra_body"] = SAY["extra_body"] | more.get("extra_body", {})
     answer = client.chat.completions.create(messages=messages, **(SAY | more))
     return answer.choices[0].message.content or "", answer, answer.model_extra["perennial"]
 
@@ -83,7 +90,7 @@ def test_a_history_that_is_resent_is_read_once(client: OpenAI):
     """Three turns; what is read of each is its new message; the text is that of the session named by its id."""
     questions = ["What is it?", "And then?", "And after that?"]
     messages: list[Any] = [{"role": "system", "content": "Be brief."}]
-    texts, known, session = [], [], None
+    texts, known, session, length, finish = [], [], None, 0, ""
     for i, question in enumerate(questions):
         messages.append(user(question))
         text, answer, about = ask(client, messages)
@@ -108,3 +115,177 @@ def test_a_history_that_is_resent_is_read_once(client: OpenAI):
         assert "known_messages" not in second
         by_id.append(text)
     assert by_id == texts
+    assert len({*texts}) == 3
+
+
+def test_an_answer_is_regenerated_and_an_earlier_message_edited(client: OpenAI):
+    """Each goes on from the turn before it, in a fork, and says what a conversation of its own would have said."""
+    first, began, about = ask(client, [user("one")])
+    head = [user("one"), assistant(first)]
+    second, _, on = ask(client, [*head, user("two")])
+    third, _, last = ask(client, [*head, user("two"), assistant(second), user("three")])
+    assert (on["continued_from"], last["continued_from"]) == (about["turn"], on["turn"])
+
+    again, _, regenerated = ask(client, [*head, user("two")])
+    assert again == second
+    assert regenerated["continued_from"] == about["turn"]
+    assert regenerated["session_id"] not in (about["session_id"], None)
+    other, _, sampled = ask(client, [*head, user("two")], temperature=1.5, seed=7)
+    assert (other != second, sampled["known_messages"]) == (True, 2)
+
+    changed = [*head, user("TWO, edited"), assistant(second), user("three")]
+    edited, answer, about_edited = ask(client, changed)
+    assert about_edited["known_messages"] == 2
+    assert "messages[2] to messages[3]" in about_edited["why"]
+    replayed = about_edited["restored"]["replayed_tokens"]  # a short turn that is no head is read again, and says so
+    assert answer.usage.prompt_tokens_details.cached_tokens == began.usage.total_tokens - 1 - replayed
+
+    def alone(messages: list[Any]) -> str:
+        """The same in a session of its own, told nothing but what follows."""
+        _, _, own = ask(client, messages[:1], store=True)
+        return ask(client, messages[2:], extra_body={"session_id": own["session_id"]})[0]
+
+    assert edited == alone(changed)
+    assert third == ask(client, [*head, user("two"), assistant(second), user("three")])[0]
+
+
+def test_a_history_is_known_to_every_api_and_after_a_restart(running: Fleet, client: OpenAI):
+    first, answer, about = ask(client, [user("Where were we?")])
+    url, process = running.api()
+    with of(url) as other:
+        second, there, on = ask(other, [user("Where were we?"), assistant(f"  {first}\n"), user("Go on.")])
+    assert on["continued_from"] == about["turn"]
+    assert there.usage.prompt_tokens_details.cached_tokens == answer.usage.total_tokens - 1
+    process.stop()
+    url, process = running.api()
+    with of(url) as third:
+        messages = [user("Where were we?"), assistant(first), user("Go on."), assistant(second), user("More.")]
+        _, _, last = ask(third, messages)
+    assert (last["continued_from"], last["session_id"]) == (on["turn"], about["session_id"])
+    process.stop()
+
+
+def test_tenants_never_share_a_history(url: str):
+    with of(url, "alice") as alice, of(url, "bob") as bob:
+        text, _, about = ask(alice, [user("A secret?")])
+        same, answer, other = ask(bob, [user("A secret?"), assistant(text), user("Tell me.")])
+        assert (other["known_messages"], other["continued_from"]) == (0, None)
+        assert other["why"]
+        assert answer.usage.prompt_tokens_details.cached_tokens == 0
+        with pytest.raises(openai.NotFoundError) as refused:
+            ask(bob, [user("Tell me.")], extra_body={"session_id": about["session_id"]})
+        assert refused.value.code == "session_not_found"
+        assert same is not None
+
+
+def test_a_stream_says_what_the_whole_answer_says(client: OpenAI):
+    whole, answer, _ = ask(client, [user("Stream it.")], seed=3, temperature=1.0, max_tokens=30)
+    chunks = list(
+        client.chat.completions.create(
+            messages=[user("Stream it.")],
+            **(SAY | {"seed": 3, "temperature": 1.0, "max_tokens": 30}),
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    *parts, last = chunks
+    assert "".join(part.choices[0].delta.content or "" for part in parts) == whole
+    assert parts[0].choices[0].delta.role == "assistant"
+    assert [part.choices[0].finish_reason for part in parts][-1] == answer.choices[0].finish_reason
+    assert {part.usage for part in parts} == {None}
+    assert (last.choices, last.usage) == ([], answer.usage)
+    assert {part.id for part in chunks} == {chunks[0].id}
+    assert parts[-1].model_extra["perennial"]["turn"].startswith("turn_")
+    without = list(client.chat.completions.create(messages=[user("Stream it.")], **SAY, stream=True))
+    assert all(part.choices for part in without)
+    assert all("usage" not in part.model_fields_set for part in without)
+
+
+async def test_the_asynchronous_client_streams_choices_apart(url: str):
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key=KEYS["alice"], max_retries=0) as client:
+        asked = SAY | {"temperature": 1.2, "seed": 11}
+        texts = ["", ""]
+        async for chunk in await client.chat.completions.create(
+            messages=[user("Two of them.")], **asked, n=2, stream=True
+        ):
+            for choice in chunk.choices:
+                texts[choice.index] += choice.delta.content or ""
+        whole = await client.chat.completions.create(messages=[user("Two of them.")], **asked, n=2)
+    assert texts == [choice.message.content for choice in whole.choices]
+    assert texts[0] != texts[1]
+    sessions = [one["session_id"] for one in whole.model_extra["perennial"]["choices"]]
+    assert len(set(sessions)) == 2
+    with of(url) as again:  # either of them can be gone on from
+        for session, text in zip(sessions, texts, strict=True):
+            _, _, about = ask(again, [user("Two of them."), assistant(text), user("And?")], n=2)
+            assert about["known_messages"] == 2
+            assert about["session_id"] == session
+            assert len({one["continued_from"] for one in about["choices"]}) == 1
+
+
+def test_stop_strings_log_probabilities_and_length(client: OpenAI):
+    whole, answer, _ = ask(client, [user("Stop.")], max_tokens=20, logprobs=True, top_logprobs=2)
+    said = answer.choices[0].logprobs.content
+    assert b"".join(bytes(one.bytes) for one in said).decode("utf-8", "replace") == whole
+    assert all(len(one.top_logprobs) == 2 and one.top_logprobs[0].logprob >= one.logprob for one in said)
+    assert answer.choices[0].finish_reason == ("length" if answer.usage.completion_tokens == 20 else "stop")
+    stop = whole[5:7]
+    cut, answer, about = ask(client, [user("Stop.")], max_tokens=20, stop=stop)
+    assert cut == whole[: whole.index(stop)]
+    assert answer.choices[0].finish_reason == "stop"
+    _, _, on = ask(client, [user("Stop."), assistant(cut), user("Go.")])
+    assert on["continued_from"] == about["turn"]
+
+
+def test_completions_are_raw(client: OpenAI):
+    by_text = client.completions.create(prompt=["abc", "xyz"], n=2, seed=5, **(SAY | {"temperature": 1.0}), logprobs=1)
+    assert [choice.index for choice in by_text.choices] == [0, 1, 2, 3]
+    assert by_text.usage.prompt_tokens == 6
+    by_ids = client.completions.create(prompt=[list(b"abc"), list(b"xyz")], seed=5, **(SAY | {"temperature": 1.0}))
+    assert [choice.text for choice in by_ids.choices] == [by_text.choices[0].text, by_text.choices[2].text]
+    logprobs = by_text.choices[1].logprobs
+    assert "".join(logprobs.tokens) == by_text.choices[1].text or "\ufffd" in by_text.choices[1].text
+    assert logprobs.text_offset[:2] == [0, len(logprobs.tokens[0])]
+    assert by_text.model_extra["perennial"]["session_id"] is None
+    streamed = list(client.completions.create(prompt="abc", seed=5, **(SAY | {"temperature": 1.0}), stream=True))
+    assert "".join(part.choices[0].text for part in streamed) == by_text.choices[0].text
+
+
+def test_models_have_names_and_aliases(client: OpenAI):
+    assert [model.id for model in client.models.list()] == ["tiny", "gpt-4o-mini"]
+    assert client.models.retrieve("gpt-4o-mini").model_extra["root"] == "tiny"
+    for name in ("other", "gpt-5"):
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.models.retrieve(name)
+        assert missing.value.code == "model_not_found"
+        with pytest.raises(openai.NotFoundError) as missing:
+            ask(client, [user("x")], model=name)
+        assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+    assert ask(client, [user("x")], model="gpt-4o-mini")[1].model == "tiny"
+
+
+def test_a_repeated_request_is_answered_by_the_first(client: OpenAI, url: str):
+    """Also where its history was recognised, and by now is found elsewhere: a like conversation was had meanwhile."""
+    first, _, _ = ask(client, [user("Once.")])
+    messages = [user("Once."), assistant(first), user("Twice?")]
+    named = {"extra_headers": {"Idempotency-Key": "the-request"}, "n": 2}
+    _, answer, about = ask(client, messages, **named)
+    ask(client, [user("Once.")])  # the same text in another session, which the index names from now on
+    _, again, repeated = ask(client, messages, **named)
+    assert again.id == answer.id
+    assert repeated["choices"] == about["choices"]
+    raw = httpx.post(
+        f"{url}/v1/chat/completions",
+        json={"model": "tiny", "messages": messages, "n": 2, "max_tokens": 5},
+        headers={"Authorization": f"Bearer {KEYS['alice']}", "Idempotency-Key": "another"},
+    )
+    assert raw.headers["x-session-id"] == raw.json()["perennial"]["session_id"]
+    assert "idempotent-replayed" not in raw.headers
+
+
+def test_what_is_not_stored_is_not_recognised(client: OpenAI):
+    text, _, about = ask(client, [user("Forget it.")], store=False)
+    assert about["session_id"] is None
+    _, _, after = ask(client, [user("Forget it."), assistant(text), user("And?")])
+    assert after["known_messages"] == 0
+    assert "not stored" in after["why"]
