@@ -21,9 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from model.tokenizer import Tokenizer
-from server.api import generate, generations, ops, sessions, text
+from server.api import docs, generate, generations, ops, sessions, text
 from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
+from server.api.describe import DocumentedApp
 from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
 from server.api.openai import chat, completions, models
 from server.errors import InvalidRequest, NotFound, PerennialError
@@ -51,7 +52,8 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
         finally:
             await backend.close()
 
-    app = FastAPI(
+    app = DocumentedApp(
+        anonymous=not settings.access().tenants,
         title="Perennial",
         version=version("perennial"),
         lifespan=lifespan,
@@ -65,7 +67,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=backend.metrics)
-    for routes in (generate, generations, sessions, text, chat, completions, models, ops):
+    for routes in (generate, generations, sessions, text, chat, completions, models, ops, docs):
         app.include_router(routes.router)
 
     @app.exception_handler(PerennialError)

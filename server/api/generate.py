@@ -1,14 +1,15 @@
 """`POST /v1/generate`: take a turn in (`taking.py`), and pass on what comes of it.
 
-In this order: key, schema, an earlier request with the same idempotency key, bounds, store and worker there, room in
-the queue, session, then tokens, then `accept`, whose script decides between all who would have the session. What can
-be refused cheaply is refused before anything is tokenised.
+In this order: key, requests in a minute, schema, an earlier request with the same idempotency key, bounds, store and
+worker there, room in the queue, the tenant's other limits, session, then tokens, then `accept`, whose script decides
+between all who would have the session. What can be refused cheaply is refused before anything is tokenised.
 
 A client that leaves cancels its turn where it said so, or said nothing and sent no idempotency key. A repeat's client
 cancels nothing: the turn is the first request's, whose wish stands with it.
 """
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -16,31 +17,72 @@ from starlette.responses import JSONResponse, Response
 from server.api.answers import Follower
 from server.api.body import ClientGoneError, read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.describe import SESSION, TURN, described
 from server.api.prompts import check_length
+from server.api.schemas.answers import GeneratedAnswer
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest
 from server.api.sse import EventStream
 from server.api.taking import Taking, idempotency_of
 
 router = APIRouter()
+EVENTS = """
+
+- `start`: {generation, session, position, restored: {from, replayed_tokens}, seed, prompt_tokens}
+- `token`: {text, token_ids, logprobs?}, as often as it takes
+- `done`: {finish_reason, usage, timing, position, turn}; sent only once the turn is durable
+- `error`: {error}, in place of `done`
+
+Each has an `id:`, from which `GET /v1/generations/{generation_id}/events` goes on; silence is filled with comments."""
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "A new session, streamed": {
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+        "max_tokens": 128,
+        "temperature": 0,
+    },
+    "The next turn: only the new message": {
+        "session_id": SESSION,
+        "messages": [{"role": "user", "content": "And at sunset?"}],
+        "wait_s": 10,
+        "stream": False,
+    },
+    "Plain text, drawn with a seed, up to a blank line": {
+        "prompt": "Once upon a time",
+        "max_tokens": 64,
+        "temperature": 0.8,
+        "top_p": 0.95,
+        "seed": 7,
+        "stop": ["\n\n"],
+        "stream": False,
+    },
+    "Another answer from an earlier turn: the session is forked where it has moved on": {
+        "session_id": SESSION,
+        "from_turn": TURN,
+        "messages": [{"role": "user", "content": "Say it in one sentence."}],
+        "stream": False,
+    },
+    "Nothing is kept": {"prompt": "2 + 2 =", "max_tokens": 4, "temperature": 0, "logprobs": 5, "store": False},
+}
 
 
 @router.post(
     "/v1/generate",
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
+    **described(
+        done="The answer: one JSON object at the end (`stream: false`), or server-sent events while it is made. "
+        + EVENTS,
+        answer=GeneratedAnswer,
+        body=GenerateRequest,
+        headers={
+            "Idempotency-Key": {
                 "description": "A name for this request: sent again with it, the request is answered by the same turn.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+                "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
             }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": GenerateRequest.model_json_schema()}},
         },
-    },
+        examples=EXAMPLES,
+        other={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    ),
 )
 async def generate(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """Run one turn: as events while it runs, or (`stream: false`) as one answer at its end."""

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower, generation_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.describe import described
+from server.api.schemas.answers import GenerationAnswer
 from server.api.schemas.common import Query, parse
 from server.api.sse import EventStream
 from server.errors import InvalidRequest
@@ -24,10 +26,14 @@ router = APIRouter()
 class EventsQuery(Query):
     """The query of the events route."""
 
-    after: str | None = Field(None, max_length=32)
+    after: str | None = Field(
+        None, max_length=32, description="The id of the last event that was seen; stands before `Last-Event-ID`."
+    )
 
 
-@router.get("/v1/generations/{generation_id}")
+@router.get(
+    "/v1/generations/{generation_id}", **described(done="How far it is, and its text so far.", answer=GenerationAnswer)
+)
 async def get_generation(generation_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
     """Its status and its text so far."""
     generation = await backend.store.sessions.get_generation(tenant, generation_id)
@@ -35,7 +41,23 @@ async def get_generation(generation_id: str, tenant: TenantDep, backend: Backend
     return generation_json(generation, await backend.store.hub.read(generation.id))
 
 
-@router.get("/v1/generations/{generation_id}/events")
+@router.get(
+    "/v1/generations/{generation_id}/events",
+    **described(
+        done="The rest of its events, as `POST /v1/generate` streams them.",
+        query=EventsQuery,
+        headers={
+            "Last-Event-ID": {
+                "description": "The id of the last event that was seen, as a browser's EventSource sends it.",
+                "schema": {"type": "string", "pattern": EVENT_ID.pattern},
+            }
+        },
+        other={
+            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            204: {"description": "It has ended, and nothing is left to send."},
+        },
+    ),
+)
 async def get_events(
     request: Request, generation_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
 ) -> Response:
@@ -59,7 +81,7 @@ async def get_events(
     return EventStream(follower.frames(after), ping_s=backend.settings.ping_s, on_leave=leave)
 
 
-@router.delete("/v1/generations/{generation_id}")
+@router.delete("/v1/generations/{generation_id}", **described(done="How far it got.", answer=GenerationAnswer))
 async def cancel_generation(generation_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """Cancel it. What was streamed is committed; the answer waits a moment for that, and says how far it got."""
     sessions, hub = backend.store.sessions, backend.store.hub

@@ -60,6 +60,7 @@ async def index(backend: BackendDep) -> dict[str, Any]:
         "model": backend.settings.model,
         "generate": "POST /v1/generate",
         "sessions": "/v1/sessions",
+        "docs": "/docs",
         "openapi": "/openapi.json",
         "ready": "/health/ready",
         "metrics": "/metrics",

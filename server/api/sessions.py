@@ -11,8 +11,10 @@ from starlette.responses import JSONResponse, Response
 from server.api.backend import Backend
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.describe import TURN, described
 from server.api.files import MEDIA_TYPE, Download, fit, read_file
 from server.api.middleware import Facts
+from server.api.schemas.answers import Deleted, SessionAnswer, SessionList, TurnList
 from server.api.schemas.common import parse
 from server.api.schemas.sessions import (
     CreateSession,
@@ -30,7 +32,17 @@ from server.store.records import Session
 router = APIRouter()
 
 
-@router.post("/v1/sessions")
+@router.post(
+    "/v1/sessions",
+    **described(
+        done="The session, and where it is (`Location`).",
+        answer=SessionAnswer,
+        status=201,
+        body=CreateSession,
+        optional=True,
+        examples={"A session": {}},
+    ),
+)
 async def create_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """An empty session of the served model. (`POST /v1/generate` makes one by itself.)"""
     parse(CreateSession, await read_json(request, backend.settings.max_body_bytes, optional=True))
@@ -39,7 +51,7 @@ async def create_session(request: Request, tenant: TenantDep, backend: BackendDe
     return await _made(session, backend, facts)
 
 
-@router.get("/v1/sessions")
+@router.get("/v1/sessions", **described(done="A page of them.", answer=SessionList, query=ListSessions))
 async def list_sessions(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
     """The caller's own, last used first; `after` of one page asks for the next."""
     query = parse(ListSessions, dict(request.query_params))
@@ -53,15 +65,17 @@ async def list_sessions(request: Request, tenant: TenantDep, backend: BackendDep
     }
 
 
-@router.post(
-    "/v1/sessions/import",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
-)
+_IMPORT = described(done="The session, and where it is (`Location`).", answer=SessionAnswer, status=201)
+_IMPORT["openapi_extra"] = {
+    "requestBody": {
+        "required": True,
+        "description": "What an export answered, unchanged.",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("/v1/sessions/import", **_IMPORT)
 async def import_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """A new session of the caller's from an exported file. What is refused leaves nothing behind."""
     async with _transfer(backend):
@@ -75,14 +89,14 @@ async def import_session(request: Request, tenant: TenantDep, backend: BackendDe
     return await _made(session, backend, facts)
 
 
-@router.get("/v1/sessions/{session_id}")
+@router.get("/v1/sessions/{session_id}", **described(done="The session.", answer=SessionAnswer))
 async def get_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
     """One session."""
     session = await _session(session_id, tenant, backend, facts)
     return session_json(session, await backend.look())
 
 
-@router.delete("/v1/sessions/{session_id}")
+@router.delete("/v1/sessions/{session_id}", **described(done="It is gone.", answer=Deleted))
 async def delete_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
     """Delete it with everything that only it needs; its forks stay whole. 409 while it runs a turn."""
     await backend.store.branches.delete(tenant, session_id)
@@ -90,7 +104,7 @@ async def delete_session(session_id: str, tenant: TenantDep, backend: BackendDep
     return {"id": session_id, "object": "session.deleted", "deleted": True}
 
 
-@router.get("/v1/sessions/{session_id}/turns")
+@router.get("/v1/sessions/{session_id}/turns", **described(done="A page of them.", answer=TurnList, query=ListTurns))
 async def list_turns(
     request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
 ) -> dict[str, Any]:
@@ -113,7 +127,17 @@ async def list_turns(
     }
 
 
-@router.post("/v1/sessions/{session_id}/fork")
+@router.post(
+    "/v1/sessions/{session_id}/fork",
+    **described(
+        done="The new session, and where it is (`Location`).",
+        answer=SessionAnswer,
+        status=201,
+        body=ForkSession,
+        optional=True,
+        examples={"At its head": {}, "At an earlier turn": {"at_turn": TURN}},
+    ),
+)
 async def fork_session(
     request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
 ) -> Response:
@@ -123,7 +147,15 @@ async def fork_session(
     return await _made(await backend.store.branches.fork(session, body.at_turn), backend, facts)
 
 
-@router.post("/v1/sessions/{session_id}/rewind")
+@router.post(
+    "/v1/sessions/{session_id}/rewind",
+    **described(
+        done="The session as it stands now.",
+        answer=SessionAnswer,
+        body=RewindSession,
+        examples={"To a turn": {"to_turn": TURN}, "One turn back": {"turns": 1}},
+    ),
+)
 async def rewind_session(
     request: Request, session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep
 ) -> dict[str, Any]:
@@ -134,7 +166,13 @@ async def rewind_session(
     return session_json(rewound, await backend.look())
 
 
-@router.get("/v1/sessions/{session_id}/export")
+@router.get(
+    "/v1/sessions/{session_id}/export",
+    **described(
+        done="The file.",
+        other={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}},
+    ),
+)
 async def export_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """The session as one safetensors file, as its last committed turn left it."""
     session = await _session(session_id, tenant, backend, facts)

@@ -7,14 +7,24 @@ from fastapi import APIRouter, Request
 
 from server.api.body import read_json
 from server.api.deps import BackendDep, TenantDep
+from server.api.describe import described
 from server.api.prompts import check_ids, check_length, message_tokens, prompt_tokens
+from server.api.schemas.answers import Text, Tokens
 from server.api.schemas.common import parse
 from server.api.schemas.text import DetokenizeRequest, TokenizeRequest
 
 router = APIRouter()
 
 
-@router.post("/v1/tokenize")
+@router.post(
+    "/v1/tokenize",
+    **described(
+        done="The tokens.",
+        answer=Tokens,
+        body=TokenizeRequest,
+        examples={"Text": {"prompt": "Hello"}, "Messages": {"messages": [{"role": "user", "content": "Hello"}]}},
+    ),
+)
 async def tokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
     """The tokens that a new session's first turn would read."""
     del tenant
@@ -29,7 +39,10 @@ async def tokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> 
     return {"tokens": tokens, "count": len(tokens)}
 
 
-@router.post("/v1/detokenize")
+@router.post(
+    "/v1/detokenize",
+    **described(done="The text.", answer=Text, body=DetokenizeRequest, examples={"Two tokens": {"tokens": [72, 105]}}),
+)
 async def detokenize(request: Request, tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
     """The text of tokens; special tokens are not shown, bytes that are no character become U+FFFD."""
     del tenant

@@ -22,8 +22,8 @@ INPUTS = ("prompt", "messages", "input_ids")
 class Message(Body):
     """One message of a conversation."""
 
-    role: Role
-    content: str = Field(min_length=1)
+    role: Role = Field(description="Who says it; `developer` is `system`.")
+    content: str = Field(min_length=1, description="What is said.")
 
     def plain(self) -> dict[str, Any]:
         """The message as templates know it."""
@@ -37,18 +37,27 @@ def _as_list(value: object) -> object:
 class GenerateRequest(Body):
     """The body. Exactly one of `prompt`, `messages` (only the new ones) and `input_ids`."""
 
-    session_id: str | None = Field(None, min_length=1, max_length=128)
-    prompt: str | None = Field(None, min_length=1)
-    messages: list[Message] | None = Field(None, min_length=1)
+    session_id: str | None = Field(
+        None, min_length=1, max_length=128, description="The session to continue. Absent: a new one is made."
+    )
+    prompt: str | None = Field(None, min_length=1, description="Raw text, read as it is.")
+    messages: list[Message] | None = Field(
+        None,
+        min_length=1,
+        description="Only the new messages, rendered by the model's template. Where the last one is the assistant's, "
+        "it is continued.",
+    )
     input_ids: list[TokenId] | None = Field(
         None, min_length=1, description="Tokens of the served model, read as they are; at most max_prompt_tokens."
     )
 
-    max_tokens: int | None = Field(None, ge=1)
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=0, lt=2**31)
-    min_p: float = Field(0.0, ge=0, le=1)
+    max_tokens: int | None = Field(
+        None, ge=1, description="At most so many are generated. Absent: the server's default, or the key's bound."
+    )
+    temperature: float = Field(1.0, ge=0, le=2, description="0 takes the likeliest token each time.")
+    top_p: float = Field(1.0, ge=0, le=1, description="Draw among the likeliest that together have so much.")
+    top_k: int = Field(0, ge=0, lt=2**31, description="Draw among so many of the likeliest; 0 = all.")
+    min_p: float = Field(0.0, ge=0, le=1, description="Leave out what is less likely than this share of the likeliest.")
     repetition_penalty: float = Field(
         1.0, ge=0.01, le=100, description="Divides the positive logits of tokens met before, multiplies the others."
     )
@@ -60,19 +69,26 @@ class GenerateRequest(Body):
     seed: int | None = Field(None, ge=-(2**63), le=2**64 - 1, description="Drawn, and reported, when absent.")
     stop: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=256)]], BeforeValidator(_as_list), Field(max_length=16)
-    ] = Field(default_factory=list)
+    ] = Field(default_factory=list, description="One text or up to 16: the answer ends before the first of them.")
     stop_token_ids: list[TokenId] = Field(
         default_factory=list,
         max_length=16,
         description="The generation ends when one of these is sampled; the token is not shown.",
     )
-    ignore_eos: bool = False
+    ignore_eos: bool = Field(False, description="Go on where the model would end.")
     logprobs: int | None = Field(None, ge=0, le=20, description="How many of the likeliest tokens to report each time.")
 
-    stream: bool = True
-    store: bool = True
-    wait_s: float = Field(0.0, ge=0, description="How long, in s, to wait for a session that runs another turn.")
-    if_turn: str | None = Field(None, min_length=1, max_length=128)
+    stream: bool = Field(True, description="Events while it runs; false: one answer at its end.")
+    store: bool = Field(True, description="False: nothing outlives the answer.")
+    wait_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long, in s, to wait for a session that runs another turn, or for a place where the key allows "
+        "only so many at once.",
+    )
+    if_turn: str | None = Field(
+        None, min_length=1, max_length=128, description="Refuse (409) unless this turn is the session's head."
+    )
     from_turn: str | None = Field(
         None,
         min_length=1,

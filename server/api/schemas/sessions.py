@@ -17,28 +17,28 @@ class CreateSession(Body):
 class ListSessions(Query):
     """The query of `GET /v1/sessions`."""
 
-    after: str | None = Field(None, max_length=128)
-    limit: int = Field(20, ge=1, le=100)
+    after: str | None = Field(None, max_length=128, description="`after` of the page before.")
+    limit: int = Field(20, ge=1, le=100, description="At most so many.")
 
 
 class ListTurns(Query):
     """The query of `GET /v1/sessions/{id}/turns`. after: a turn, of which those before are told."""
 
-    after: str | None = Field(None, max_length=128)
-    limit: int = Field(100, ge=1, le=1000)
+    after: str | None = Field(None, max_length=128, description="A turn, of which those before are told.")
+    limit: int = Field(100, ge=1, le=1000, description="At most so many.")
 
 
 class ForkSession(Body):
     """The body of `POST /v1/sessions/{id}/fork`. at_turn: a kept turn; absent: the head."""
 
-    at_turn: str | None = Field(None, min_length=1, max_length=128)
+    at_turn: str | None = Field(None, min_length=1, max_length=128, description="A kept turn; absent: its head.")
 
 
 class RewindSession(Body):
     """The body of `POST /v1/sessions/{id}/rewind`: how many turns to go back, or the turn to stand at."""
 
-    turns: int | None = Field(None, ge=1, lt=2**31)
-    to_turn: str | None = Field(None, min_length=1, max_length=128)
+    turns: int | None = Field(None, ge=1, lt=2**31, description="How many turns to go back.")
+    to_turn: str | None = Field(None, min_length=1, max_length=128, description="The kept turn to stand at.")
 
     @model_validator(mode="after")
     def _one(self) -> "RewindSession":

@@ -10,8 +10,10 @@ from server.api.schemas.generate import Message, TokenId
 class TokenizeRequest(Body):
     """Exactly one of raw text and the messages of a session's first turn."""
 
-    prompt: str | None = None
-    messages: list[Message] | None = Field(None, min_length=1)
+    prompt: str | None = Field(None, description="Raw text.")
+    messages: list[Message] | None = Field(
+        None, min_length=1, description="The messages of a session's first turn, rendered by the model's template."
+    )
 
     @model_validator(mode="after")
     def _one_input(self) -> "TokenizeRequest":
