@@ -21,6 +21,7 @@ from typing import Any
 from model.tokenizer import Tokenizer
 from server.api.auth import Keyring
 from server.api.limits import Limiter
+from server.api.transfers import Transfers
 from server.errors import FingerprintMismatch, GenerationNotFound, NoWorker, StoreUnavailable
 from server.logs import get_logger
 from server.metrics import ApiMetrics
@@ -78,7 +79,7 @@ class Backend:
         self.keys = Keyring(access.tenants)
         self.limits = Limiter(access, self.reachable)
         self.tokenising = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenise")
-        self.transfers = asyncio.Semaphore(TRANSFERS)
+        self.transfers = Transfers(TRANSFERS)
         self._store: Store | None = None
         self._connecting = asyncio.Lock()
         self._away: StoreUnavailable | None = None  # why the last look failed, if it did

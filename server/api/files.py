@@ -1,8 +1,9 @@
 """Sessions as files over HTTP: receiving one, judging whether it fits the model, sending one.
 
-Invariants: a file is never larger than `max_import_bytes`, nor waited for longer than `UPLOAD_S`; nothing
-of it reaches the store before its tokens are known to be the model's and its leaves to be the ones the workers' kernels
-expect, since those trust a state's shapes.
+Invariants: a file is never larger than `max_import_bytes`, nor waited for longer than `UPLOAD_S`, nor sent for longer
+than `DOWNLOAD_S`; nothing of it reaches the store before its tokens are known to be the model's and its leaves to be
+the ones the workers' kernels expect, since those trust a state's shapes; and to go on from any turn of it, a worker
+reads no more again than one request may make it read.
 
 It knows the format only through `server.store.archive_format`, and nothing of tensors.
 """
@@ -21,13 +22,16 @@ from server.api.backend import View
 from server.api.body import ClientGoneError, read_body
 from server.api.sse import STALLED_S
 from server.errors import FingerprintMismatch, InvalidRequest, NoWorker
-from server.store.archive_format import Archive
+from server.settings import Settings
+from server.store.archive_format import Archive, within
 from server.store.archive_manifest import refuse
 from server.store.records import NewSession, Snapshot, Worker
 
 MEDIA_TYPE = "application/octet-stream"
 CHUNK = 1 << 18  # bytes handed to the server at once
 UPLOAD_S = 600.0  # a file that takes longer holds a place that others wait for
+DOWNLOAD_S = 600.0  # the same of one that is sent
+TURNS = 64  # times `turns_kept` a file may have
 _RUN = 1 << 20  # tokens looked at at once
 
 
@@ -40,6 +44,14 @@ async def read_file(request: Request, limit: int) -> bytes:
             return await read_body(request, limit, stalled_s=STALLED_S)
     except TimeoutError:
         raise InvalidRequest("The file did not arrive in time.") from None
+
+
+def bounded(archive: Archive, settings: Settings) -> Archive:
+    """What of the archive this server takes: see `within`. Raises InvalidArchive for too many turns, or too long a run
+    that is in no snapshot."""
+    if len(archive.turns) > TURNS * settings.turns_kept:
+        refuse(f"it has {len(archive.turns)} turns; this server takes {TURNS * settings.turns_kept}")
+    return within(archive, settings.max_prompt_tokens + settings.max_tokens_limit + settings.snapshot_every)
 
 
 def fit(archive: Archive, view: View, tenant: str, tokenizer: Tokenizer) -> NewSession:
@@ -85,7 +97,8 @@ def _spec_of(snapshot: Snapshot) -> str:
 
 
 class Download(Response):
-    """A file in chunks, so that a slow reader holds up nobody; given up when nothing is read for `STALLED_S`."""
+    """A file in chunks, so that a slow reader holds up nobody; given up when nothing is read for `STALLED_S`, or not
+    all of it in `DOWNLOAD_S`."""
 
     media_type = MEDIA_TYPE
 
@@ -101,14 +114,16 @@ class Download(Response):
         """Raises ClientGoneError when the client does not read."""
         del scope, receive
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for start in range(0, len(self.data), CHUNK):
-                body = self.data[start : start + CHUNK]
-                async with asyncio.timeout(STALLED_S):
-                    await send(
-                        {"type": "http.response.body", "body": body, "more_body": start + CHUNK < len(self.data)}
-                    )
+            async with asyncio.timeout(DOWNLOAD_S):
+                await self._send(send)
         except TimeoutError:
             raise ClientGoneError from None
         finally:
             self.done()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.data), CHUNK):
+            body = self.data[start : start + CHUNK]
+            async with asyncio.timeout(STALLED_S):
+                await send({"type": "http.response.body", "body": body, "more_body": start + CHUNK < len(self.data)})

@@ -1,8 +1,6 @@
 """Sessions: make, look, list, delete, fork, rewind, export, import. Another tenant's answers like an unknown one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +10,7 @@ from server.api.backend import Backend
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import TURN, described
-from server.api.files import MEDIA_TYPE, Download, fit, read_file
+from server.api.files import MEDIA_TYPE, Download, bounded, fit, read_file
 from server.api.middleware import Facts
 from server.api.schemas.answers import Deleted, SessionAnswer, SessionList, TurnList
 from server.api.schemas.common import parse
@@ -25,7 +23,7 @@ from server.api.schemas.sessions import (
     session_json,
     turn_json,
 )
-from server.errors import QueueFull, TurnNotFound
+from server.errors import TurnNotFound
 from server.store.archive_format import read_archive
 from server.store.records import Session
 
@@ -78,14 +76,18 @@ _IMPORT["openapi_extra"] = {
 @router.post("/v1/sessions/import", **_IMPORT)
 async def import_session(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """A new session of the caller's from an exported file. What is refused leaves nothing behind."""
-    async with _transfer(backend):
+    done = backend.transfers.take(tenant)
+    try:
         await backend.limits.storage(tenant)
         data = await read_file(request, backend.settings.max_import_bytes)
         view = await backend.serving()
         archive = await asyncio.to_thread(read_archive, data)
         del data  # it is in memory twice by now
+        archive = bounded(archive, backend.settings)
         new = await asyncio.to_thread(fit, archive, view, tenant, backend.tokenizer)
         session = await backend.store.archive.import_(new, archive)
+    finally:
+        done()
     return await _made(session, backend, facts)
 
 
@@ -176,10 +178,13 @@ async def rewind_session(
 async def export_session(session_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """The session as one safetensors file, as its last committed turn left it."""
     session = await _session(session_id, tenant, backend, facts)
-    async with _transfer(backend) as transfer:
+    done = backend.transfers.take(tenant)
+    try:
         data = await backend.store.archive.export(session)
-        transfer.handed_on = True
-    return Download(data, f"{session.id}.safetensors", backend.transfers.release)
+    except BaseException:
+        done()
+        raise
+    return Download(data, f"{session.id}.safetensors", done)
 
 
 async def _session(session_id: str, tenant: str, backend: Backend, facts: Facts) -> Session:
@@ -192,23 +197,3 @@ async def _made(session: Session, backend: Backend, facts: Facts) -> Response:
     facts.session = session.id
     body = session_json(session, await backend.look())
     return JSONResponse(body, 201, {"Location": f"/v1/sessions/{session.id}"})
-
-
-class _Transfer:
-    """One place among the transfers. handed_on: whoever sends the file gives it back."""
-
-    handed_on = False
-
-
-@asynccontextmanager
-async def _transfer(backend: Backend) -> AsyncIterator[_Transfer]:
-    """A place for a session that is in memory as a whole. Raises QueueFull."""
-    if backend.transfers.locked():
-        raise QueueFull("Too many sessions are being exported or imported; try again shortly.")
-    await backend.transfers.acquire()
-    transfer = _Transfer()
-    try:
-        yield transfer
-    finally:
-        if not transfer.handed_on:
-            backend.transfers.release()

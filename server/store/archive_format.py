@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,38 @@ def read_archive(data: bytes) -> Archive:
     }
     _stand(turns, tokens, snapshots)
     return Archive(manifest.model, manifest.fingerprint, manifest.spec, manifest.turns_made, turns, tokens, snapshots)
+
+
+def within(archive: Archive, most: int) -> Archive:
+    """The archive with those turns that can be gone on from by reading at most `most` tokens again.
+
+    To go on from a turn, a state needs the run since the last snapshot, or the root. Of what lies between two snapshots
+    so far apart that this is too much, and of what lies before, nothing is kept: as if it had been trimmed. Raises
+    InvalidArchive where the head itself is so far from the last snapshot.
+    """
+    first = saved = 0
+    for i, turn in enumerate(archive.turns):
+        if turn.id in archive.snapshots:
+            saved = turn.length
+        elif turn.length - saved > most:
+            first = i + 1
+    if first == 0:
+        return archive
+    turns = archive.turns[first:]
+    if not turns:
+        unread = archive.turns[-1].length - saved
+        refuse(
+            f"its last {unread} tokens are in no snapshot, and this server reads at most {most} again "
+            "(max_prompt_tokens + max_tokens_limit + snapshot_every); "
+            "run a turn of it where it is from, and export it then"
+        )
+    names = {turn.id for turn in turns}
+    return replace(
+        archive,
+        turns=turns,
+        tokens=archive.tokens[sum(turn.count for turn in archive.turns[:first]) :],
+        snapshots={name: snapshot for name, snapshot in archive.snapshots.items() if name in names},
+    )
 
 
 def _tokens(tensor: Mapping[str, object], count: int) -> NDArray[np.int32]:

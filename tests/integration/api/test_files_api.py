@@ -224,6 +224,25 @@ async def test_a_good_one_of_the_same_make_is_taken(client: httpx.AsyncClient, s
     assert (made.status_code, made.json()["position"]) == (201, 3)
 
 
+async def test_a_run_that_no_snapshot_covers_is_bounded(client: httpx.AsyncClient, stateful: ScriptedWorker, serving):
+    most = sum(int(serving.settings[name]) for name in ("max_prompt_tokens", "max_tokens_limit")) + 512
+    assert (await bring(client, write_archive(archive([1] * most)))).status_code == 201
+    long = [1] * (most + 1)
+    await refused(client, stateful, write_archive(archive(long)), 400, "invalid_archive", f"at most {most} again")
+    made = await bring(client, write_archive(archive(long, saved=state(most, 1))))
+    assert (made.status_code, made.json()["position"]) == (201, most + 1)
+
+
+async def test_a_file_has_so_many_turns_at_most(client: httpx.AsyncClient, stateful: ScriptedWorker):
+    turns, before = [], None
+    for length in range(1, 64 * 64 + 2):
+        name = f"t{length:011d}"
+        turns.append(TurnEntry(id=name, parent=before, count=1, length=length, end="raw", finish="stop", created=0.0))
+        before = name
+    many = Archive("tiny", "model-1", None, len(turns), tuple(turns), np.ones(len(turns), np.int32), {})
+    await refused(client, stateful, write_archive(many), 400, "invalid_archive", "4097 turns", "4096")
+
+
 async def test_a_file_needs_its_content_type_and_a_worker(serving, client: httpx.AsyncClient):
     data = write_archive(archive([1, 2, 3]))
     async with scripted_worker(serving.redis_url, serving.prefix, serving.tokenizer.fingerprint):
@@ -256,9 +275,10 @@ async def test_large_files_are_refused_by_what_they_declare_and_by_what_they_are
 
 
 async def test_few_are_under_way_at_once(serving, client: httpx.AsyncClient, worker: ScriptedWorker):
+    """One tenant has half of the places."""
     host, port = serving.url.removeprefix("http://").split(":")
     head = f"POST /v1/sessions/import HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
-    sockets = [socket.create_connection((host, int(port))) for _ in range(4)]
+    sockets = [socket.create_connection((host, int(port))) for _ in range(2)]
     data = write_archive(archive([1, 2, 3]))
     try:
         for one in sockets:
@@ -272,7 +292,7 @@ async def test_few_are_under_way_at_once(serving, client: httpx.AsyncClient, wor
         assert (busy.json()["error"]["code"], int(busy.headers["retry-after"]) >= 1) == ("queue_full", True)
         session = (await client.post("/v1/sessions")).json()["id"]
         assert (await client.get(f"/v1/sessions/{session}/export")).status_code == 429
-        for one in sockets[:2]:
+        for one in sockets:
             one.sendall(data[10:])
             assert one.recv(100).startswith(b"HTTP/1.1 201")
     finally:

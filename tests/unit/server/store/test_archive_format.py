@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import TensorSpec, deserialize, serialize
 
-from server.store.archive_format import Archive, read_archive, write_archive
+from server.store.archive_format import Archive, read_archive, within, write_archive
 from server.store.archive_manifest import MAX_HEADER, MAX_LENGTH, InvalidArchive, TurnEntry, digest
 from server.store.records import LeafBytes, Snapshot
 
@@ -306,3 +306,25 @@ def test_tensors_that_no_manifest_names_are_refused() -> None:
         found["more"] = {"dtype": "U8", "shape": [math.prod((2, 3))], "data": bytearray(6)}
 
     assert "tensors are not those" in refusal(forged(session(), tensors=change))
+
+
+def test_a_head_too_far_from_its_snapshot_is_refused() -> None:
+    for archive, unread in ((session(saved=()), 10), (session(saved=(0,)), 9), (session(begins_at=500, saved=(0,)), 9)):
+        assert within(archive, unread) is archive
+        with pytest.raises(
+            InvalidArchive, match=f"last {unread} tokens.* at most {unread - 1} again.*max_prompt_tokens"
+        ):
+            within(archive, unread - 1)
+
+
+@pytest.mark.parametrize("begins_at", [0, 500])
+def test_turns_too_far_from_a_snapshot_are_not_kept(begins_at: int) -> None:
+    """Between the snapshots of the first and the last turn lie turns of 2 and 3 tokens."""
+    archive = session(begins_at=begins_at, saved=(0, 3))
+    assert within(archive, 5) is archive
+    less = within(archive, 4)
+    assert [turn.id for turn in less.turns] == TURNS[3:]
+    assert less.tokens.tolist() == [16, 17, 18, 19]
+    assert list(less.snapshots) == TURNS[3:]
+    assert less.turns_made == archive.turns_made
+    assert plain(read_archive(write_archive(less))) == plain(less)
