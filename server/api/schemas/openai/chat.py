@@ -52,7 +52,7 @@ def _arguments(value: object) -> object:
 class CalledFunction(Body):
     """Which function was called, and with what."""
 
-    name: str = Field(min_length=1, max_length=256)
+    name: str = Field(min_length=1, max_length=256, description="The function's name.")
     arguments: Annotated[
         dict[str, Any],
         BeforeValidator(_arguments, json_schema_input_type=str),
@@ -63,9 +63,9 @@ class CalledFunction(Body):
 class ToolCall(Body):
     """A call that an assistant's message of the history made."""
 
-    id: str = Field(min_length=1, max_length=256)
-    type: Literal["function"] = "function"
-    function: CalledFunction
+    id: str = Field(min_length=1, max_length=256, description="What the answer to it is known by.")
+    type: Literal["function"] = Field("function", description="There is no other.")
+    function: CalledFunction = Field(description="What was called.")
 
 
 def _or_none(value: object) -> object:
@@ -111,9 +111,9 @@ class ChatMessage(Message):
 class ChatRequest(Asked):
     """The body. `messages`: the whole conversation, whose known part is recognised; with `session_id` the new ones."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, description="The conversation; a last assistant's is continued.")
     max_completion_tokens: int | None = Field(None, ge=1, description="Stands before `max_tokens` where both are sent.")
-    logprobs: bool = False
+    logprobs: bool = Field(False, description="Report each token's log probability.")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="With `logprobs: true`: the likeliest tokens.")
     store: bool = Field(
         True,

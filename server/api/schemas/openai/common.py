@@ -55,8 +55,8 @@ class Asked(Body):
     model: str = Field(min_length=1, max_length=512, description="The served model's name, or an alias of it.")
 
     max_tokens: int | None = Field(None, ge=1, description="Of one choice; absent: the server's own bound.")
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, ge=0, le=1)
+    temperature: float = Field(1.0, ge=0, le=2, description="How freely tokens are drawn; 0 takes the likeliest.")
+    top_p: float = Field(1.0, ge=0, le=1, description="Draw from the likeliest tokens that reach this share.")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from a token generated before.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted for each time it was generated.")
     logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(
@@ -70,7 +70,7 @@ class Asked(Body):
     )
     stop: Stop = Field(default_factory=list)
     n: int = Field(1, ge=1, le=MOST_CHOICES, description="How many answers; each is a turn of a session of its own.")
-    stream: bool = False
+    stream: bool = Field(False, description="Send chunks while the answer is made, then `[DONE]`.")
     stream_options: StreamOptions | None = Field(None, description="With `stream: true` only.")
     user: str | None = Field(None, max_length=512, description="A label of the caller's; it has no effect.")
 
