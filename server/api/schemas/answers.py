@@ -111,7 +111,9 @@ class GeneratedAnswer(Answer):
     position: int = Field(description="Tokens of the session's sequence.")
     finish_reason: str = Field(description="stop, length or cancelled.")
     usage: Usage = Field(description="What it cost.")
-    timing: dict[str, float] = Field(description="Times of its parts, in s.")
+    timing: dict[str, float | None] = Field(
+        description="In s from the request on: `queued_s`, `first_token_s` (null without one), `total_s`."
+    )
     restored: Restored = Field(description="Where the state came from.")
     seed: int = Field(description="The seed it ran with, drawn where none was sent.")
     prompt_tokens: int = Field(description="New tokens that were read.")
@@ -137,7 +139,7 @@ class GenerationAnswer(Answer):
     prompt_tokens: int | None = Field(None, description="New tokens that are read, once it runs.")
     finish_reason: str | None = Field(None, description="Why it ended, once it has.")
     usage: Usage | None = Field(None, description="What it cost, once it has ended.")
-    timing: dict[str, float] | None = Field(None, description="Times of its parts in s, once it has ended.")
+    timing: dict[str, float | None] | None = Field(None, description="Times of its parts in s, once it has ended.")
     turn: str | None = Field(None, description="The turn that was committed, if one was.")
     error: dict[str, Any] | None = Field(None, description="What went wrong, where it failed.")
 
