@@ -34,7 +34,7 @@ class Branch:
 
     id: str
     turns: list[tuple[str, list[int]]]
-    rewound: int = 0  # turns given up since it was begun: so many fewer may be kept
+    rewound: int = 0  # turns given up, by it or by what it was forked from: so many fewer may be kept
 
     @property
     def tokens(self) -> list[int]:
@@ -86,8 +86,8 @@ class Sessions(RuleBasedStateMachine):
         assert isinstance(kept, int)
         return kept
 
-    def note(self, session: str, turns: list[tuple[str, list[int]]]) -> Branch:
-        branch = Branch(session, turns)
+    def note(self, session: str, turns: list[tuple[str, list[int]]], rewound: int = 0) -> Branch:
+        branch = Branch(session, turns, rewound)
         self.known[session] = branch
         return branch
 
@@ -111,7 +111,7 @@ class Sessions(RuleBasedStateMachine):
         stays = branch.turns[: len(branch.turns) - back]
         answer = self.client.post(f"/v1/sessions/{branch.id}/fork", json={"at_turn": stays[-1][0]})
         assert answer.status_code == 201, answer.text
-        return self.note(answer.json()["id"], list(stays))
+        return self.note(answer.json()["id"], list(stays), branch.rewound + back)
 
     @rule(target=branches, branch=branches, back=st.integers(1, KEPT - 1), text=TEXT)
     def fork_by_going_on_from_an_earlier_turn(self, branch: Branch, back: int, text: str) -> Branch:
@@ -121,7 +121,7 @@ class Sessions(RuleBasedStateMachine):
         before = [token for _, run in stays for token in run]
         session, turn, run = self.run_turn(text, before, session_id=branch.id, from_turn=stays[-1][0])
         assert session not in self.known
-        return self.note(session, [*stays, (turn, run)])
+        return self.note(session, [*stays, (turn, run)], branch.rewound + back)
 
     @rule(branch=branches, back=st.integers(1, KEPT - 1))
     def rewind(self, branch: Branch, back: int) -> None:
@@ -148,7 +148,8 @@ class Sessions(RuleBasedStateMachine):
         # Turns that were trimmed are in no file: they have no names here, but their tokens count.
         gone = branch.turns[: len(branch.turns) - len(names)]
         kept = branch.turns[len(branch.turns) - len(names) :]
-        return self.note(session, [*gone, *((t["id"], run) for t, (_, run) in zip(names, kept, strict=True))])
+        turns = [*gone, *((t["id"], run) for t, (_, run) in zip(names, kept, strict=True))]
+        return self.note(session, turns, branch.rewound)
 
     @rule(branch=consumes(branches))
     def delete(self, branch: Branch) -> None:
