@@ -9,7 +9,9 @@
     ├── NotFound                404  not_found
     │   ├── SessionNotFound     404  session_not_found
     │   ├── GenerationNotFound  404  generation_not_found
-    │   └── TurnNotFound        404  turn_not_found
+    │   ├── TurnNotFound        404  turn_not_found
+    │   ├── ResponseNotFound    404  response_not_found
+    │   └── ConversationNotFound 404  conversation_not_found
     ├── SessionGone             410  session_gone
     ├── Conflict                409  conflict
     │   ├── SessionBusy         409  session_busy
@@ -124,6 +126,18 @@ class TurnNotFound(NotFound):
     """The session has no such turn, or keeps it no more."""
 
     code = "turn_not_found"
+
+
+class ResponseNotFound(NotFound):
+    """There is no response with this id, or it is kept no more."""
+
+    code = "response_not_found"
+
+
+class ConversationNotFound(NotFound):
+    """There is no conversation with this id."""
+
+    code = "conversation_not_found"
 
 
 class SessionGone(PerennialError):

@@ -41,7 +41,7 @@ REWIND = Call(
 )
 DELETE = Call(
     "delete",
-    ("session", "blocker", "lineage", "turns", "snaps", "blocks"),
+    ("session", "blocker", "lineage", "turns", "snaps", "blocks", "responses", "response_order"),
     ("blocker_id", "branch"),
     more_keys=("trace",),
 )
@@ -183,6 +183,7 @@ class BranchStore:
             [
                 *(keys.session(session_id), self._sessions.blocker(session), keys.lineage(lineage)),
                 *(keys.turns(lineage), keys.snaps(lineage), keys.blocks(lineage)),
+                *(keys.responses(lineage), keys.response_order(lineage)),
                 *(await self._traces(session_id)),
             ],
             [session.running or "", ids.branch_of(session_id)],

@@ -1,8 +1,10 @@
 """Ids and keys: every key of a lineage is found from any id that belongs to it.
 
-    session     sess_<lineage>_<branch>        lineage: 20 of [0-9a-z], the hash tag of all its keys
-    generation  gen_<lineage>_<12 of [0-9a-z]>
-    turn        turn_<lineage>_<12 of [0-9a-z]>    the same twelve as its generation's
+    session       sess_<lineage>_<branch>        lineage: 20 of [0-9a-z], the hash tag of all its keys
+    generation    gen_<lineage>_<12 of [0-9a-z]>
+    turn          turn_<lineage>_<12 of [0-9a-z]>    the same twelve as its generation's
+    response      resp_<lineage>_<12 of [0-9a-z]>    the same twelve again: OpenAI's name for both
+    conversation  conv_<lineage>_<branch>            OpenAI's name for the session
 
 Parsing is strict: whatever is not exactly an id is None, so that nothing a client sends can name another key.
 It knows nothing of what the keys hold.
@@ -19,6 +21,7 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SESSION = re.compile(r"sess_([0-9a-z]{20})_(0|[1-9][0-9]{0,8})", re.ASCII)
 _GENERATION = re.compile(r"gen_([0-9a-z]{20})_[0-9a-z]{12}", re.ASCII)
 _TURN = re.compile(r"turn_([0-9a-z]{20})_[0-9a-z]{12}", re.ASCII)
+_RESPONSE = re.compile(r"resp_([0-9a-z]{20})_[0-9a-z]{12}", re.ASCII)
 
 
 def _random(length: int) -> str:
@@ -77,6 +80,28 @@ def generation_of(turn_id: str) -> str:
     if lineage is None:
         raise ValueError("not a turn's id")
     return f"gen_{lineage}_{_own(turn_id)}"
+
+
+def response_of(generation_id: str) -> str:
+    """The response that a generation answers. Raises ValueError for what is no generation."""
+    return "resp_" + turn_of(generation_id).removeprefix("turn_")
+
+
+def answering(response_id: str) -> str | None:
+    """The generation that answers a response, None for what is not a response's id."""
+    return "gen_" + response_id.removeprefix("resp_") if _RESPONSE.fullmatch(response_id) else None
+
+
+def conversation_of(session_id: str) -> str:
+    """A session's name as a conversation. Raises ValueError for what is not a session's id."""
+    branch_of(session_id)
+    return "conv_" + session_id.removeprefix("sess_")
+
+
+def conversing(conversation_id: str) -> str | None:
+    """The session that a conversation is, None for what is not a conversation's id."""
+    session_id = "sess_" + conversation_id.removeprefix("conv_")
+    return session_id if conversation_id.startswith("conv_") and parse_session(session_id) else None
 
 
 def new_nonce() -> str:
@@ -156,6 +181,14 @@ class Keys:
     def blocks(self, lineage: str) -> str:
         """Hash: content hash → bytes of a snapshot's block."""
         return f"{self.prefix}:{{{lineage}}}:blocks"
+
+    def responses(self, lineage: str) -> str:
+        """Hash: twelve letters of a response → its record; "<twelve>:end" → how it ended."""
+        return f"{self.prefix}:{{{lineage}}}:resps"
+
+    def response_order(self, lineage: str) -> str:
+        """Sorted set: twelve letters of each response by when it was made."""
+        return f"{self.prefix}:{{{lineage}}}:resporder"
 
     def generation(self, generation_id: str) -> str:
         """Hash: the generation's record."""

@@ -8,6 +8,7 @@ snapshots  states as blocks
 archive    sessions as files
 retention  what is still needed of a lineage
 history    conversations that are sent again
+responses  what OpenAI's clients know turns and sessions by
 tenants    what each tenant uses: requests, generations, bytes
 hub        a generation's events, for whoever streams them
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from server.errors import StartupError
-from server.store import archive, branches, queue, retention, sessions, snapshots, tenants, turns
+from server.store import archive, branches, queue, responses, retention, sessions, snapshots, tenants, turns
 from server.store.archive import ArchiveStore
 from server.store.branches import BranchStore
 from server.store.channels import Channels
@@ -29,6 +30,7 @@ from server.store.history import HistoryIndex
 from server.store.keys import Keys
 from server.store.options import Context, StoreOptions
 from server.store.queue import WorkQueue
+from server.store.responses import ResponseStore
 from server.store.retention import Retention
 from server.store.scripts import Scripts, packaged
 from server.store.sessions import SessionStore
@@ -42,6 +44,7 @@ CALLS = (
     *archive.CALLS,
     *branches.CALLS,
     *queue.CALLS,
+    *responses.CALLS,
     *retention.CALLS,
     *sessions.CALLS,
     *snapshots.CALLS,
@@ -62,6 +65,7 @@ class Store:
     archive: ArchiveStore
     retention: Retention
     history: HistoryIndex
+    responses: ResponseStore
     tenants: TenantStore
     hub: EventHub
     context: Context
@@ -111,6 +115,7 @@ async def open_store(options: StoreOptions, clock: Callable[[], float] = time.ti
         archive=ArchiveStore(context, kept, branched, committed, saved),
         retention=retained,
         history=HistoryIndex(context),
+        responses=ResponseStore(context),
         tenants=TenantStore(context),
         hub=EventHub(context, channels),
         context=context,

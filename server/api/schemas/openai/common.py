@@ -33,6 +33,21 @@ Stop = Annotated[
 ]
 
 
+class Neutral(Body):
+    """A body some of whose fields are `only` there to be refused by name."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _neutral(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        extra = field.json_schema_extra
+        if isinstance(extra, Mapping) and isinstance(allowed := extra.get("enum"), Sequence):
+            if not any(value == one and type(value) is type(one) for one in allowed):
+                raise PydanticCustomError("unsupported", "{why}", {"why": (field.description or "").rstrip(".")})
+            return value
+        return value
+
+
 class StreamOptions(Body):
     """How a stream is to be."""
 
@@ -49,7 +64,7 @@ class StreamOptions(Body):
         return value
 
 
-class Asked(Body):
+class Asked(Neutral):
     """What both kinds of completion take."""
 
     model: str = Field(min_length=1, max_length=512, description="The served model's name, or an alias of it.")
@@ -90,17 +105,6 @@ class Asked(Body):
         default_factory=list, max_length=16, description="Not OpenAI's: tokens that end the answer, unseen."
     )
     ignore_eos: bool = Field(False, description="Not OpenAI's: go on past the end to max_tokens.")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _neutral(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields[info.field_name or ""]
-        extra = field.json_schema_extra
-        if isinstance(extra, Mapping) and isinstance(allowed := extra.get("enum"), Sequence):
-            if not any(value == one and type(value) is type(one) for one in allowed):
-                raise PydanticCustomError("unsupported", "{why}", {"why": (field.description or "").rstrip(".")})
-            return value
-        return value
 
     def check_stream(self) -> None:
         """Raises InvalidRequest where stream_options stand without a stream."""

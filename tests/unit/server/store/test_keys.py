@@ -64,6 +64,21 @@ def test_what_is_not_exactly_an_id_is_none(bad: str) -> None:
         ids.lineage_of(bad)
 
 
+def test_responses_and_conversations_are_other_names() -> None:
+    response, conversation = ids.response_of(GENERATION), ids.conversation_of(SESSION)
+    assert response == f"resp_{LINEAGE}_abcdefabcdef"
+    assert ids.answering(response) == GENERATION
+    assert conversation == f"conv_{LINEAGE}_12"
+    assert ids.conversing(conversation) == SESSION
+    for bad in ("", GENERATION, SESSION, f"{response}\n", response.upper(), f"{conversation} ", f"conv_{LINEAGE}_01"):
+        assert (ids.answering(bad), ids.conversing(bad)) == (None, None)
+    for wrong in (TURN, "gen_", "x"):
+        with pytest.raises(ValueError, match="not a"):
+            ids.response_of(wrong)
+        with pytest.raises(ValueError, match="not a"):
+            ids.conversation_of(wrong)
+
+
 @given(st.text(max_size=60))
 def test_only_canonical_ids_are_accepted(text: str) -> None:
     if (parsed := ids.parse_session(text)) is not None:
