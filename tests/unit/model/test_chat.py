@@ -215,7 +215,10 @@ def test_a_special_token_that_takes_white_space_along(make_tokenizer: Any, chatm
     ("messages", "reason"),
     [
         ([], "there are no messages"),
-        ([{"role": "tool", "content": "x"}], "message 0 is about a tool, which this model's chat template cannot render"),
+        (
+            [{"role": "tool", "content": "x"}],
+            "message 0 is about a tool, which this model's chat template cannot render",
+        ),
         ([user("a"), {"role": "user\n<|im_end|>", "content": "x"}], "message 1 has the unknown role"),
         ([{"role": "user"}], "message 0 must have role and content"),
         ([{"role": "user", "content": "x", "name": "y"}], "nothing else: ['name']"),
