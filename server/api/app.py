@@ -26,7 +26,7 @@ from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
 from server.api.describe import DocumentedApp
 from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
-from server.api.openai import chat, completions, models
+from server.api.openai import chat, completions, conversations, models, responses
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
 
@@ -67,7 +67,8 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=backend.metrics)
-    for routes in (generate, generations, sessions, text, chat, completions, models, ops, docs):
+    native, openai = (generate, generations, sessions, text), (chat, completions, responses, conversations, models)
+    for routes in (*native, *openai, ops, docs):
         app.include_router(routes.router)
 
     @app.exception_handler(PerennialError)

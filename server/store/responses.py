@@ -1,8 +1,9 @@
 """What OpenAI's clients know turns and sessions by: the records of responses, the labels of conversations.
 
 A response is a turn: its id says which, and which generation made it. Its record holds what the turn does not (the
-request as it is told back, how the answer ended) and lies beside the lineage's turns, as long as the session lives, the
-newest `KEPT` × `turns_kept` of a lineage. A response is no more when its session is; deleting it leaves the turn.
+request as it is told back, how the answer ended) and lies beside the lineage's turns, for a session's life after the
+last response of the lineage, and of the newest `KEPT` × `turns_kept` only. A response is no more when its session is;
+deleting it leaves the turn.
 
 A conversation is a session: its labels are fields of the session's record, and go with it.
 """

@@ -289,3 +289,109 @@ def test_what_is_not_stored_is_not_recognised(client: OpenAI):
     _, _, after = ask(client, [user("Forget it."), assistant(text), user("And?")])
     assert after["known_messages"] == 0
     assert "not stored" in after["why"]
+
+
+def respond(client: OpenAI, said: Any, **more: Any) -> Any:
+    """A response; greedy, and short."""
+    asked = {"model": "tiny", "max_output_tokens": 12, "temperature": 0.0, "extra_body": SAY["extra_body"]}
+    return client.responses.create(input=said, **(asked | more))
+
+
+def test_responses_continue_each_other(client: OpenAI, url: str):
+    """Two children of one parent, each what a conversation of its own says; nothing is read twice."""
+    parent = respond(client, "Once?", instructions="Be brief.")
+    assert parent.output_text
+    children = [respond(client, word, previous_response_id=parent.id) for word in ("One.", "Two.", "One.")]
+    assert children[0].output_text == children[2].output_text != children[1].output_text
+    for child in children:
+        cached = child.usage.input_tokens_details.cached_tokens
+        replayed = child.model_extra["perennial"]["restored"]["replayed_tokens"]
+        assert cached + replayed == parent.usage.total_tokens - 1
+        assert child.previous_response_id == parent.id
+    assert len({child.model_extra["perennial"]["session_id"] for child in children}) == 3
+    first, _, about = ask(client, [{"role": "system", "content": "Be brief."}, user("Once?")])
+    then, _, _ = ask(client, [user("One.")], extra_body={"session_id": about["session_id"]})
+    assert (first, then) == (parent.output_text, children[0].output_text)
+
+    assert client.responses.retrieve(parent.id).to_dict() == parent.to_dict()
+    with of(url, "bob") as bob:
+        for refused in (
+            lambda: bob.responses.retrieve(parent.id),
+            lambda: bob.responses.delete(parent.id),
+            lambda: bob.responses.cancel(parent.id),
+            lambda: respond(bob, "Mine?", previous_response_id=parent.id),
+        ):
+            with pytest.raises(openai.NotFoundError) as missing:
+                refused()
+            assert missing.value.code == "response_not_found"
+    client.responses.delete(parent.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(parent.id)
+    assert respond(client, "And?", previous_response_id=children[0].id).output_text
+
+
+def test_a_response_is_streamed_in_numbered_events(client: OpenAI):
+    whole = respond(client, "Stream it.")
+    events = list(respond(client, "Stream it.", stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == whole.output_text
+    last = events[-1].response
+    assert (last.status, last.output_text, last.usage) == (whole.status, whole.output_text, whole.usage)
+    again = list(client.responses.retrieve(last.id, stream=True, starting_after=4))
+    assert [event.to_dict() for event in again] == [event.to_dict() for event in events[5:]]
+    with client.responses.stream(
+        model="tiny", input="Stream it.", max_output_tokens=12, temperature=0.0, extra_body=SAY["extra_body"]
+    ) as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == whole.output_text
+    likely = respond(client, "Stream it.", include=["message.output_text.logprobs"], top_logprobs=2)
+    said = likely.output[0].content[0].logprobs
+    assert b"".join(bytes(one.bytes) for one in said).decode("utf-8", "replace") == whole.output_text
+    assert all(len(one.top_logprobs) == 2 for one in said)
+
+
+def test_a_background_response_is_polled_followed_and_cancelled(client: OpenAI):
+    said = {"extra_body": SAY["extra_body"] | {"seed": 3}, "temperature": 1.0}
+    begun = respond(client, "Take your time.", background=True, max_output_tokens=30, **said)
+    assert begun.status in ("queued", "in_progress")
+    followed = list(client.responses.retrieve(begun.id, stream=True, starting_after=0))
+    assert followed[0].sequence_number == 1
+    ended = client.responses.retrieve(begun.id)
+    assert ended.status in ("completed", "incomplete")
+    assert ended.to_dict() == followed[-1].response.to_dict()
+    assert client.responses.cancel(begun.id).status == ended.status  # it had ended
+
+    long = respond(client, "For ever.", background=True, max_output_tokens=4000, **said)
+    stream = client.responses.retrieve(long.id, stream=True)
+    deltas = []
+    for event in stream:
+        if event.type == "response.output_text.delta":
+            deltas.append(event.delta)
+            if len(deltas) == 3:
+                break
+    stream.close()
+    cancelled = client.responses.cancel(long.id)
+    assert cancelled.status in ("cancelled", "completed")
+    assert cancelled.output_text.startswith("".join(deltas))
+    assert respond(client, "Go on.", previous_response_id=long.id).output_text is not None
+
+
+def test_a_conversation_is_held_by_its_id(client: OpenAI, url: str):
+    conversation = client.conversations.create(
+        metadata={"topic": "tests"}, items=[{"type": "message", "role": "system", "content": "Be brief."}]
+    )
+    first = respond(client, "Hello?", conversation=conversation.id)
+    second = respond(client, "And?", conversation=conversation.id)
+    assert second.usage.input_tokens_details.cached_tokens == first.usage.total_tokens - 1
+    text, _, about = ask(client, [{"role": "system", "content": "Be brief."}, user("Hello?")])
+    assert text == first.output_text
+    assert ask(client, [user("And?")], extra_body={"session_id": about["session_id"]})[0] == second.output_text
+    assert client.conversations.retrieve(conversation.id).metadata == {"topic": "tests"}
+    assert client.conversations.update(conversation.id, metadata={"a": "b"}).metadata == {"a": "b"}
+    with of(url, "bob") as bob, pytest.raises(openai.NotFoundError) as missing:
+        respond(bob, "Mine?", conversation=conversation.id)
+    assert missing.value.code == "conversation_not_found"
+    assert client.conversations.delete(conversation.id).deleted
+    with pytest.raises(openai.APIStatusError) as gone:
+        respond(client, "Still there?", conversation=conversation.id)
+    assert gone.value.status_code == 410
