@@ -36,7 +36,7 @@ def new_tokens(text: str) -> int:
     ("own", "saved"),
     [
         pytest.param({}, False, id="from-the-log"),
-        pytest.param({"snapshot_every": "8"}, True, id="from-a-snapshot"),
+        pytest.param({"snapshot_every": "8"}, True, id="from-a-snapshot", marks=pytest.mark.full),
     ],
     indirect=["own"],
 )

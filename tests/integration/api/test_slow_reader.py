@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import httpx
+import pytest
 
 from server.store.records import Event, Outcome
 from support.serving import Running, ScriptedWorker, wait_for
@@ -48,6 +49,7 @@ async def pour(turn: Running, pid: int) -> int:
     return most
 
 
+@pytest.mark.full
 async def test_a_reader_that_does_not_read_is_held_in_bounds_and_misses_nothing(
     serving, client: httpx.AsyncClient, worker: ScriptedWorker
 ):

@@ -191,10 +191,8 @@ def patient(url: str, body: dict[str, object], key: str) -> Answer:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    ["template", pytest.param("weights", marks=pytest.mark.full), pytest.param("window", marks=pytest.mark.full)],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("changed", ["weights", "template", "window"])
 def test_a_session_of_what_has_changed_since_is_refused_by_name(
     tmp_path: Path, settings: dict[str, str], checkpoint: Path, changed: str
 ) -> None:

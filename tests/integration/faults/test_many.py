@@ -19,7 +19,8 @@ pytestmark = pytest.mark.timeout(570)
 RUN = {"max_tokens": 8, "temperature": 0.8, "ignore_eos": True, "wait_s": 60}
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("count", [200])
 def test_many_sessions_over_four_slots(tmp_path: Path, settings: dict[str, str], oracle: Oracle, count: int) -> None:
     """Three turns each, in random order, eight clients: each session as if it were alone; every key has an end."""
     with fleet(tmp_path, **settings | {"slots": "2", "ram_bytes": "250000"}) as one:

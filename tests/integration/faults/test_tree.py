@@ -172,7 +172,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -
         yield made
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("examples", [40])
 def test_any_operations_in_any_order(served: Fleet, oracle: Oracle, examples: int) -> None:
     Sessions.url, _ = served.api()
     Sessions.oracle = oracle
