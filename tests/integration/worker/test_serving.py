@@ -121,6 +121,7 @@ def test_rewound_it_goes_on_as_if_it_had_never_gone_the_other_way(server: Serve)
         assert again.start["restored"]["from"] == "slot"
 
 
+@pytest.mark.full
 def test_a_turn_goes_to_the_worker_that_has_its_session_warm(server: Serve) -> None:
     """4 sessions at once fill both workers' 2 slots; then each goes on where it is warm."""
     with server.another_worker():
@@ -165,6 +166,7 @@ def test_a_turn_that_was_accepted_and_never_enqueued_is_run_all_the_same(
     wait_for(lambda: httpx.get(f"{server.url}/v1/generations/{gid}").json()["status"] == "done", 60)
 
 
+@pytest.mark.full
 def test_a_worker_that_was_held_up_does_not_go_on_from_what_it_has(
     server: Serve, settings: dict[str, str], tmp_path: Path
 ) -> None:
@@ -277,6 +279,7 @@ def test_a_worker_killed_in_mid_stream_is_replaced_and_nobody_sees_it(server: Se
     assert answer.event_ids == [f"{n}-0" for n in range(1, len(answer.event_ids) + 1)]
 
 
+@pytest.mark.full
 def test_redis_gone_and_back_in_mid_stream(settings: dict[str, str], tmp_path: Path) -> None:
     """kill -9 of Valkey while two streams run: both go on when it is back, nothing is lost or doubled."""
     valkey = EmbeddedValkey(tmp_path / "valkey", fsync="always")
