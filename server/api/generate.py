@@ -8,14 +8,14 @@ A client that leaves cancels its turn where it said so, or said nothing and sent
 cancels nothing: the turn is the first request's, whose wish stands with it.
 """
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower
-from server.api.body import ClientGoneError, read_json
+from server.api.body import read_json
+from server.api.departure import departing, unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import SESSION, TURN, described
 from server.api.prompts import check_length
@@ -93,8 +93,7 @@ async def generate(request: Request, tenant: TenantDep, backend: BackendDep, fac
     idempotency = idempotency_of(request.headers, given)
     if body.on_disconnect is None:
         body = body.model_copy(update={"on_disconnect": "cancel" if idempotency is None else "continue"})
-    departure = asyncio.create_task(_left(request))
-    try:
+    async with departing(request) as departure:
         taken = await Taking(body, idempotency, tenant, backend, facts, departure).take_in()
         generation = taken.generation
         facts.generation, facts.session = generation.id, generation.session
@@ -109,21 +108,4 @@ async def generate(request: Request, tenant: TenantDep, backend: BackendDep, fac
 
         if body.stream and not departure.done():
             return EventStream(follower.frames(), ping_s=backend.settings.ping_s, on_leave=leave, headers=headers)
-        whole = asyncio.create_task(follower.whole())
-        try:
-            await asyncio.wait({whole, departure}, return_when=asyncio.FIRST_COMPLETED)
-            if not whole.done():
-                await leave()
-                raise ClientGoneError
-            return JSONResponse(whole.result(), headers=headers)
-        finally:
-            whole.cancel()
-            await asyncio.gather(whole, return_exceptions=True)
-    finally:
-        departure.cancel()
-
-
-async def _left(request: Request) -> None:
-    """Returns when the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        return JSONResponse(await unless_left(follower.whole(), departure, leave), headers=headers)

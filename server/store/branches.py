@@ -7,6 +7,8 @@ lineage's storage with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from server.errors import (
     CorruptState,
     InvalidRequest,
@@ -64,8 +66,7 @@ class BranchStore:
         outlines = await self._retention.outlines(ids.lineage_of(session.id))
         if session.head is not None and session.head not in outlines:
             raise CorruptState(f"turn {session.head} of session {session.id} is missing or can't be read")
-        # What lies before may be stored for another branch: this one does not keep it.
-        return chain(session.head, outlines)[: session.kept][::-1]
+        return _kept(session, outlines)[::-1]
 
     async def fork(self, session: Session, at_turn: str | None = None, *, stored: bool = True) -> Session:
         """A new session that stands at a kept turn of this one, by default at its head as `session` has it.
@@ -75,7 +76,8 @@ class BranchStore:
         """
         lineage, keys, options = ids.lineage_of(session.id), self._c.keys, self._c.options
         head = at_turn or session.head
-        figures = await self._figures(session, head)
+        kept = [] if head == session.head else _kept(session, await self._retention.outlines(lineage))
+        figures = await self._figures(session, kept, head)
         branch = await self._next_branch(session)
         forked = ids.branch_id(lineage, branch)
         keys_and_arguments = (
@@ -132,7 +134,7 @@ class BranchStore:
                 most = len(history) if whole else len(history) - 1
                 raise TurnNotFound(f"Session {session.id} can be rewound by {most} turns at most.", param="turns")
             head = history[-turns - 1].id if turns < len(history) else None
-        figures = await self._figures(session, head)
+        figures = await self._figures(session, history[::-1], head)
         keys, lineage = self._c.keys, ids.lineage_of(session.id)
         word, *rest = await self._c.connection.run(
             REWIND,
@@ -156,22 +158,25 @@ class BranchStore:
         await self._index.touch(session.tenant, session.id)
         return await self._sessions.get_session(session.tenant, session.id)
 
-    async def _figures(self, session: Session, head: str | None) -> tuple[int, End, int, int, int]:
-        """Length, end, turns, kept turns and stored bytes of a session that stands at a turn of this one's."""
+    async def _figures(
+        self, session: Session, kept: Sequence[Outline], head: str | None
+    ) -> tuple[int, End, int, int, int]:
+        """Length, end, turns, kept turns and stored bytes of a session that stands at a turn of this one's.
+
+        kept: this one's turns, newest first; not looked at where `head` is its own.
+        """
         if head is None:
             return 0, End.RAW, 0, 0, 0
         if head == session.head:
             return session.length, session.end, session.turns, session.kept, session.stored_bytes
-        lineage = ids.lineage_of(session.id)
-        outlines = await self._retention.outlines(lineage)
-        kept = chain(session.head, outlines)[: session.kept]
         back = next((i for i, turn in enumerate(kept) if turn.id == head), None)
         if back is None:
             raise TurnNotFound(f"Session {session.id} has no turn {head[:64]}, or keeps it no more.")
-        snapshots = {k: v for k, v in (await self._retention.snapshots(lineage)).items() if v is not None}
-        options = self._c.options
-        need = needs(head, outlines, snapshots, options.turns_kept, options.snapshots_kept)
-        turn = outlines[head]
+        stored = await self._retention.snapshots(ids.lineage_of(session.id))
+        snapshots = {name: snapshot for name, snapshot in stored.items() if snapshot is not None}
+        options, before = self._c.options, {turn.id: turn for turn in kept[back:]}
+        need = needs(head, before, snapshots, options.turns_kept, options.snapshots_kept)
+        turn = kept[back]
         return turn.length, turn.end, session.turns - back, len(kept) - back, need.nbytes
 
     async def delete(self, tenant: str, session_id: str) -> None:
@@ -203,3 +208,8 @@ class BranchStore:
         listed = keys.generations(session_id)
         names = [name.decode() for name in await self._c.connection.call("ZRANGE", listed, 0, -1)]
         return [listed, *(key for gid in names for key in (keys.generation(gid), keys.events(gid)))]
+
+
+def _kept(session: Session, outlines: Mapping[str, Outline]) -> list[Outline]:
+    """The turns a session keeps, newest first. What lies before may be stored for another branch."""
+    return chain(session.head, outlines)[: session.kept]

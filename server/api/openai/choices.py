@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower, GenerationFailedError, answer
 from server.api.backend import Backend
-from server.api.body import ClientGoneError
+from server.api.departure import Departure, departing, unless_left
 from server.api.middleware import Facts
 from server.api.openai.chunks import DONE, Shape, data_frame, finish_reason, usage
 from server.api.schemas.generate import GenerateRequest
@@ -49,7 +49,7 @@ class Caller:
     backend: Backend
     facts: Facts
     idempotency: Idempotency | None
-    departure: "asyncio.Task[None]"
+    departure: Departure
 
     @property
     def stays(self) -> bool:
@@ -76,16 +76,8 @@ class Caller:
 async def calling(request: Request, given: Any, tenant: str, backend: Backend, facts: Facts) -> AsyncIterator[Caller]:
     """The caller of a request whose body has been read as `given`."""
     idempotency = idempotency_of(request.headers, given)
-    departure = asyncio.create_task(_left(request))
-    try:
+    async with departing(request) as departure:
         yield Caller(tenant, backend, facts, idempotency, departure)
-    finally:
-        departure.cancel()
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 @contextmanager
@@ -148,20 +140,12 @@ class Answering:
         if stream and not self.caller.departure.done():
             ping_s = self.caller.backend.settings.ping_s
             return EventStream(self._frames(), ping_s=ping_s, on_leave=self._leave, headers=headers)
-        whole = asyncio.gather(*(self._answer(index) for index in range(len(self.choices))))
         try:
-            waited: set[asyncio.Future[Any]] = {whole, self.caller.departure}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if not whole.done():
-                await self._leave()
-                raise ClientGoneError
-            return JSONResponse(self._whole(whole.result()), headers=headers)
+            answers = await unless_left(self._answers(), self.caller.departure, self._leave)
         except PerennialError:
             self._give_up()
             raise
-        finally:
-            whole.cancel()
-            await asyncio.gather(whole, return_exceptions=True)
+        return JSONResponse(self._whole(answers), headers=headers)
 
     async def _leave(self) -> None:
         self.caller.facts.more["client"] = "left"
@@ -179,6 +163,9 @@ class Answering:
             "usage": usage(self._said),
             "perennial": self._perennial(),
         }
+
+    async def _answers(self) -> list[dict[str, Any]]:
+        return await asyncio.gather(*(self._answer(index) for index in range(len(self.choices))))
 
     async def _answer(self, index: int) -> dict[str, Any]:
         """One choice, once it has ended."""

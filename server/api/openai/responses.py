@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower, GenerationFailedError
 from server.api.backend import Backend
-from server.api.body import ClientGoneError, read_json
+from server.api.body import read_json
+from server.api.departure import unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import described
 from server.api.middleware import Facts
@@ -219,20 +220,10 @@ class _Answer:
             raise
 
     async def _whole(self, follower: Follower) -> dict[str, Any]:
-        following = asyncio.create_task(followed(follower, self.record))
-        try:
-            waited: set[asyncio.Future[Any]] = {following, self.caller.departure}
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if not following.done():
-                await self._leave()
-                raise ClientGoneError
-            view = following.result()
-            if view.final is not None and view.final.type == "error":
-                raise GenerationFailedError(view.final.data.get("error") or {})
-            return view.whole()
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+        view = await unless_left(followed(follower, self.record), self.caller.departure, self._leave)
+        if view.final is not None and view.final.type == "error":
+            raise GenerationFailedError(view.final.data.get("error") or {})
+        return view.whole()
 
     async def _leave(self) -> None:
         self.caller.facts.more["client"] = "left"
