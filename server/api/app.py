@@ -54,6 +54,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
 
     app = DocumentedApp(
         anonymous=not settings.access().tenants,
+        model=models.served_name(settings.model),
         title="Perennial",
         version=version("perennial"),
         lifespan=lifespan,

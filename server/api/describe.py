@@ -3,7 +3,7 @@ find every parameter, body and answer described.
 
 A route says `@router.post(path, **described(...))`; its bodies and queries are parsed by `schemas.common.parse`, so
 FastAPI does not see them by itself. Invariants: every reference in the document resolves within it; a `Body`'s examples
-are requests that run as they stand (a test sends each), but for the ids in `SESSION` and `TURN`.
+are requests that run as they stand (a test sends each), but for the ids below, and name the model that is served.
 
 It knows nothing of what the routes do.
 """
@@ -17,6 +17,9 @@ from pydantic import BaseModel, Field
 
 SESSION = "sess_0123456789abcdefghij_0"
 TURN = "turn_0123456789abcdefghij_0123456789ab"
+RESPONSE = "resp_0123456789abcdefghij_0123456789ab"
+CONVERSATION = "conv_0123456789abcdefghij_0"
+MODEL = "smollm2-135m"  # stands for the served model's name
 JSON = "application/json"
 INTRODUCTION = """
 An inference server for conversations that never end: every session is a state of fixed size.
@@ -43,6 +46,15 @@ TAGS = (
     ("/v1/", "OpenAI"),
     ("/", "Operations"),
 )
+
+
+IDEMPOTENCY: dict[str, dict[str, Any]] = {
+    "Idempotency-Key": {
+        "description": "A name for this request: sent again with it, the request is answered by the same turn.",
+        "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
+    }
+}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
 class ErrorDetail(BaseModel):
@@ -79,7 +91,7 @@ def described(
     """
     extra: dict[str, Any] = {}
     if body is not None:
-        content: dict[str, Any] = {"schema": body.model_json_schema()}
+        content: dict[str, Any] = {"schema": _with_nulls(body.model_json_schema())}
         if examples:
             content["examples"] = {
                 f"example-{number}": {"summary": summary, "value": value}
@@ -99,6 +111,20 @@ def described(
     return {"status_code": status, "response_model": None, "responses": said, "openapi_extra": extra}
 
 
+def _with_nulls(schema: dict[str, Any]) -> dict[str, Any]:
+    """A body's schema as `parse` reads it: whatever may be left out may be null instead."""
+    for name, field in schema["properties"].items():
+        kinds = field.get("anyOf", [field])
+        if name in schema.get("required", ()) or any(None in one.get("enum", ()) for one in kinds):
+            continue
+        if isinstance(field.get("type"), str) and "const" not in field and "enum" not in field:
+            field["type"] = [field["type"], "null"]
+        elif {"type": "null"} not in kinds:
+            said = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+            schema["properties"][name] = {"anyOf": [*field.get("anyOf", [field]), {"type": "null"}]} | said
+    return schema
+
+
 def _parameter(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     rest = {key: value for key, value in schema.items() if key != "description"}
     if {"type": "null"} in rest.get("anyOf", ()):  # an address has no null
@@ -108,11 +134,12 @@ def _parameter(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI, with a document of ours. anonymous: nobody needs a key."""
+    """FastAPI, with a document of ours. anonymous: nobody needs a key. model: what is served, by name."""
 
-    def __init__(self, *, anonymous: bool, **more: Any) -> None:
+    def __init__(self, *, anonymous: bool, model: str, **more: Any) -> None:
         super().__init__(**more)
         self.anonymous = anonymous
+        self.model = model
 
     def openapi(self) -> dict[str, Any]:
         """The document; made once."""
@@ -134,6 +161,7 @@ class DocumentedApp(FastAPI):
             for operation in operations.values():
                 self._complete(path, operation)
         _hoist(document, schemas)
+        _rename(document, self.model)
         return document
 
     def _complete(self, path: str, operation: dict[str, Any]) -> None:
@@ -170,6 +198,14 @@ def _hoist(node: Any, schemas: dict[str, Any]) -> None:
         node["$ref"] = "#/components/schemas/" + reference.removeprefix("#/$defs/")
     for value in list(node.values()):
         _hoist(value, schemas)
+
+
+def _rename(node: Any, model: str) -> None:
+    """Let the examples name the model that is served."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        if value == MODEL:
+            node[key] = model
+        _rename(value, model)
 
 
 def _plain(node: Any) -> Any:

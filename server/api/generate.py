@@ -17,7 +17,7 @@ from server.api.answers import Follower
 from server.api.body import read_json
 from server.api.departure import departing, unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import SESSION, TURN, described
+from server.api.describe import IDEMPOTENCY, SESSION, STREAMED, TURN, described
 from server.api.prompts import check_length
 from server.api.schemas.answers import GeneratedAnswer
 from server.api.schemas.common import parse
@@ -74,14 +74,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         + EVENTS,
         answer=GeneratedAnswer,
         body=GenerateRequest,
-        headers={
-            "Idempotency-Key": {
-                "description": "A name for this request: sent again with it, the request is answered by the same turn.",
-                "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-            }
-        },
+        headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        other=STREAMED,
     ),
 )
 async def generate(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:

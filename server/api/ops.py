@@ -9,18 +9,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from server.api.deps import BackendDep
+from server.api.describe import described
+from server.api.schemas.ops import IndexAnswer, LiveAnswer, ReadyAnswer, VersionAnswer
 from server.errors import StoreUnavailable
 
 router = APIRouter()
 
 
-@router.get("/health/live")
+@router.get("/health/live", **described(done="It does.", answer=LiveAnswer))
 async def live() -> dict[str, str]:
     """This process answers."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", **described(done="It can.", answer=ReadyAnswer))
 async def ready(backend: BackendDep) -> dict[str, Any]:
     """200 only when a turn can really run: the store answers and a worker of this model lives. Else 503 with why."""
     view = await backend.look()
@@ -29,7 +31,7 @@ async def ready(backend: BackendDep) -> dict[str, Any]:
     return {"status": "ready", "model": backend.settings.model, "workers": len(view.workers)}
 
 
-@router.get("/version")
+@router.get("/version", **described(done="The versions.", answer=VersionAnswer))
 async def show_version(backend: BackendDep) -> dict[str, Any]:
     """What runs here, and which model the live workers serve."""
     try:
@@ -45,13 +47,16 @@ async def show_version(backend: BackendDep) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    **described(done="The figures.", other={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}),
+)
 async def metrics(backend: BackendDep) -> Response:
     """Prometheus' text format."""
     return Response(backend.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/")
+@router.get("/", **described(done="The places.", answer=IndexAnswer))
 async def index(backend: BackendDep) -> dict[str, Any]:
     """Where to go from here."""
     return {

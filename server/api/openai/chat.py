@@ -14,13 +14,15 @@ from starlette.responses import Response
 from server.api.backend import View
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.describe import IDEMPOTENCY, MODEL, SESSION, STREAMED, described
 from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
-from server.api.openai.chunks import ChatShape
+from server.api.openai.chunks import CHUNKS, ChatShape
 from server.api.openai.history import Base, Conversation, folded
 from server.api.openai.models import check_model
 from server.api.prompts import SEED_BITS
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest, Message
+from server.api.schemas.openai.answers import ChatAnswer
 from server.api.schemas.openai.chat import ChatMessage, ChatRequest
 from server.api.taking import Taken
 from server.errors import (
@@ -39,17 +41,58 @@ from server.store.history import root
 GONE = (TurnNotFound, SessionGone, SessionNotFound, FingerprintMismatch, CorruptState)
 ANEW = "-"  # what an idempotency key is settled on where nothing was recognised
 
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "A conversation, sent whole each time": {
+        "model": MODEL,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Why is the sky blue?"},
+        ],
+        "max_completion_tokens": 128,
+    },
+    "The next message: what was said before is recognised": {
+        "model": MODEL,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Why is the sky blue?"},
+            {"role": "assistant", "content": "Air scatters blue light more than red."},
+            {"role": "user", "content": [{"type": "text", "text": "And at sunset?"}]},
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+    "In a session: only what is new": {
+        "model": MODEL,
+        "session_id": SESSION,
+        "messages": [{"role": "user", "content": "Say it in one sentence."}],
+        "wait_s": 10,
+    },
+    "Two answers, drawn with a seed, with log probabilities": {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Name a colour."}],
+        "n": 2,
+        "seed": 7,
+        "temperature": 0.8,
+        "stop": ["\n"],
+        "logprobs": True,
+        "top_logprobs": 3,
+        "store": False,
+    },
+}
+
 router = APIRouter()
 
 
 @router.post(
     "/v1/chat/completions",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": ChatRequest.model_json_schema()}},
-        },
-    },
+    **described(
+        done="The answer, or (`stream: true`) chunks while it is made." + CHUNKS,
+        answer=ChatAnswer,
+        body=ChatRequest,
+        headers=IDEMPOTENCY,
+        examples=EXAMPLES,
+        other=STREAMED,
+    ),
 )
 async def chat_completions(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """Answer a conversation: as chunks while the answer is made (`stream: true`), or whole."""

@@ -12,6 +12,11 @@ from model.tokenizer import Tokenizer
 
 FINISH = {"eos": "stop", "stop": "stop", "length": "length", "cancelled": "stop"}
 DONE = b"data: [DONE]\n\n"
+CHUNKS = """
+
+A chunk is the answer with what is new in it: `delta` (of a chat) or `text`, and the `finish_reason` at its end. With
+`stream_options: {"include_usage": true}` a last one has no choices but the usage. Then `data: [DONE]`; an `error` in
+place of a chunk ends the stream. Silence is filled with comments."""
 
 
 def data_frame(data: Mapping[str, Any]) -> bytes:

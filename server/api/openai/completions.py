@@ -8,28 +8,39 @@ from starlette.responses import Response
 
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
+from server.api.describe import IDEMPOTENCY, MODEL, SESSION, STREAMED, described
 from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
-from server.api.openai.chunks import TextShape
+from server.api.openai.chunks import CHUNKS, TextShape
 from server.api.openai.models import check_model
 from server.api.prompts import SEED_BITS, check_length
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest
+from server.api.schemas.openai.answers import CompletionAnswer
 from server.api.schemas.openai.completions import MOST_PROMPTS, CompletionRequest
 from server.api.taking import Taken
 from server.errors import InvalidRequest
 from server.settings import Settings
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "A text": {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 64, "seed": 7, "stop": "\n\n"},
+    "Two prompts, streamed": {"model": MODEL, "prompt": ["One, two,", "A, B,"], "max_tokens": 8, "stream": True},
+    "Token ids": {"model": MODEL, "prompt": [72, 105], "max_tokens": 8, "logprobs": 2},
+    "In a session": {"model": MODEL, "prompt": " And then", "max_tokens": 64, "session_id": SESSION},
+}
 
 router = APIRouter()
 
 
 @router.post(
     "/v1/completions",
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": CompletionRequest.model_json_schema()}},
-        },
-    },
+    **described(
+        done="The answer, or (`stream: true`) chunks while it is made." + CHUNKS,
+        answer=CompletionAnswer,
+        body=CompletionRequest,
+        headers=IDEMPOTENCY,
+        examples=EXAMPLES,
+        other=STREAMED,
+    ),
 )
 async def completions(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
     """Continue one prompt or several, each n times: as chunks (`stream: true`), or whole."""

@@ -11,6 +11,8 @@ from fastapi import APIRouter
 
 from server.api.backend import Backend, View
 from server.api.deps import BackendDep, TenantDep
+from server.api.describe import described
+from server.api.schemas.openai.answers import ModelAnswer, ModelList
 from server.errors import NotFound, StoreUnavailable
 from server.settings import Settings
 
@@ -53,14 +55,14 @@ def check_model(asked: str, settings: Settings, view: View) -> str:
     return known[asked]
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", **described(done="Every name.", answer=ModelList))
 async def list_models(tenant: TenantDep, backend: BackendDep) -> dict[str, Any]:
     """The served model, first under its own name, then under each alias."""
     del tenant
     return {"object": "list", "data": await _listed(backend)}
 
 
-@router.get("/v1/models/{model_id:path}")
+@router.get("/v1/models/{model_id:path}", **described(done="The name.", answer=ModelAnswer))
 async def get_model(model_id: str, tenant: TenantDep, backend: BackendDep) -> Mapping[str, Any]:
     """One of them."""
     del tenant

@@ -21,20 +21,15 @@ from server.api.backend import Backend
 from server.api.body import read_json
 from server.api.departure import unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import described
+from server.api.describe import CONVERSATION, IDEMPOTENCY, MODEL, RESPONSE, STREAMED, described
 from server.api.middleware import Facts
 from server.api.openai.choices import Caller, calling, renamed
 from server.api.openai.models import check_model
 from server.api.openai.response_course import followed, frames, look, watched
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest, Message
-from server.api.schemas.openai.responses import (
-    DeletedResponse,
-    GetResponse,
-    InputMessage,
-    ResponseAnswer,
-    ResponseRequest,
-)
+from server.api.schemas.openai.answers import ResponseAnswer
+from server.api.schemas.openai.responses import DeletedResponse, GetResponse, InputMessage, ResponseRequest
 from server.api.sse import EventStream
 from server.api.taking import Taken, Taking
 from server.errors import (
@@ -63,14 +58,22 @@ EVENTS = """
 Each has a `sequence_number`, from which `GET /v1/responses/{response_id}?stream=true&starting_after=` goes on."""
 
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "A text": {"model": "smollm2-135m", "input": "Why is the sky blue?", "max_output_tokens": 128},
+    "A text": {"model": MODEL, "input": "Why is the sky blue?", "max_output_tokens": 128},
     "After another response: only what is new": {
-        "model": "smollm2-135m",
-        "previous_response_id": "resp_0123456789abcdefghij_0123456789ab",
+        "model": MODEL,
+        "previous_response_id": RESPONSE,
         "input": "And at sunset?",
         "stream": True,
     },
-    "In the background": {"model": "smollm2-135m", "input": "Tell me a long story.", "background": True},
+    "In a conversation, with instructions": {
+        "model": MODEL,
+        "conversation": CONVERSATION,
+        "instructions": "Answer in one sentence.",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "Why is the sky blue?"}]}],
+        "temperature": 0,
+    },
+    "In the background": {"model": MODEL, "input": "Tell me a long story.", "background": True},
+    "Nothing is kept": {"model": MODEL, "input": "2 + 2 =", "max_output_tokens": 4, "store": False},
 }
 
 router = APIRouter()
@@ -90,14 +93,9 @@ class Place:
         done="The response, or (`stream: true`) events while it is made." + EVENTS,
         answer=ResponseAnswer,
         body=ResponseRequest,
-        headers={
-            "Idempotency-Key": {
-                "description": "A name for this request: sent again with it, the request is answered by the same turn.",
-                "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
-            }
-        },
+        headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        other=STREAMED,
     ),
 )
 async def create_response(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
@@ -242,7 +240,7 @@ class _Answer:
         done="The response as it stands, or (`?stream=true`) its events." + EVENTS,
         answer=ResponseAnswer,
         query=GetResponse,
-        other={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        other=STREAMED,
     ),
 )
 async def get_response(

@@ -34,6 +34,15 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+_StopText = Annotated[str, Field(min_length=1, max_length=256)]
+_StopTexts = Annotated[list[_StopText], Field(max_length=16)]
+Stop = Annotated[_StopTexts, BeforeValidator(_as_list, json_schema_input_type=_StopText | _StopTexts)]
+Bias = Annotated[
+    dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=1024, json_schema_extra={"additionalProperties": False}),
+]
+
+
 class GenerateRequest(Body):
     """The body. Exactly one of `prompt`, `messages` (only the new ones) and `input_ids`."""
 
@@ -63,13 +72,11 @@ class GenerateRequest(Body):
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from a token generated before.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted for each time it was generated.")
-    logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(
-        default_factory=dict, max_length=1024, description="What is added to the logits of these token ids."
-    )
+    logit_bias: Bias = Field(default_factory=dict, description="What is added to the logits of these token ids.")
     seed: int | None = Field(None, ge=-(2**63), le=2**64 - 1, description="Drawn, and reported, when absent.")
-    stop: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=256)]], BeforeValidator(_as_list), Field(max_length=16)
-    ] = Field(default_factory=list, description="One text or up to 16: the answer ends before the first of them.")
+    stop: Stop = Field(
+        default_factory=list, description="One text or up to 16: the answer ends before the first of them."
+    )
     stop_token_ids: list[TokenId] = Field(
         default_factory=list,
         max_length=16,

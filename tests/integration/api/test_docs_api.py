@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
 
-from server.api.describe import SESSION, TURN
-from server.api.schemas.answers import (
-    Deleted,
-    GeneratedAnswer,
-    GenerationAnswer,
-    SessionAnswer,
-    SessionList,
-    Text,
-    Tokens,
-    TurnList,
-)
+from server.api.describe import CONVERSATION, RESPONSE, SESSION, TURN, ErrorAnswer
+from server.api.schemas import answers, ops
+from server.api.schemas.openai import answers as openai_answers
+from server.api.schemas.openai import conversations, responses
 from support.serving import ScriptedWorker
 
-NATIVE = re.compile(r"^/v1/(generate|generations|sessions|tokenize|detokenize)(/|$)")
 ANSWERS = {
-    answer.__name__: answer
-    for answer in (Deleted, GeneratedAnswer, GenerationAnswer, SessionAnswer, SessionList, Text, Tokens, TurnList)
+    name: answer
+    for module in (answers, ops, openai_answers, conversations, responses)
+    for name, answer in vars(module).items()
+    if isinstance(answer, type) and issubclass(answer, answers.Answer)
 }
 METHODS = {"get", "post", "delete"}
+NO_JSON = ("/events", "/export", "/metrics")
 
 
 async def document(client: httpx.AsyncClient) -> dict[str, Any]:
@@ -67,7 +63,7 @@ async def test_all_of_it_is_described_and_every_reference_resolves(client: httpx
     components = found["components"]["schemas"]
     references = {node["$ref"] for node in nodes(found) if isinstance(node.get("$ref"), str)}
     assert {reference.removeprefix("#/components/schemas/") for reference in references} <= set(components)
-    native = 0
+    bodies = 0
     for method, path, operation in operations(found):
         where = f"{method} {path}"
         assert operation.get("description"), where
@@ -75,63 +71,121 @@ async def test_all_of_it_is_described_and_every_reference_resolves(client: httpx
             assert parameter.get("description"), f"{where}: {parameter['name']}"
         assert "422" not in operation["responses"], where
         assert operation["tags"], where
-        if NATIVE.match(path):
-            native += 1
-            lacking = [
-                *undescribed(operation.get("requestBody"), components),
-                *undescribed(operation["responses"], components),
-            ]
-            assert not lacking, f"{where}: {lacking}"
-    assert native >= 14
+        lacking = [
+            *undescribed(operation.get("requestBody"), components),
+            *undescribed(operation["responses"], components),
+        ]
+        assert not lacking, f"{where}: {lacking}"
+        success = next(said for status, said in operation["responses"].items() if status.startswith("2"))
+        assert success["description"], where
+        for content in success["content"].values():
+            assert content["schema"], where
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            bodies += 1
+            assert content["schema"].get("properties") or content["schema"].get("$ref") or "/sessions" in path, where
+        takes_turns = "/v1/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses"
+        named = {parameter["name"] for parameter in operation.get("parameters", ())}
+        assert ("Idempotency-Key" in named) == (method == "post" and path in takes_turns), where
+    assert bodies >= 12
 
 
-async def test_the_examples_run_and_the_answers_are_as_described(client: httpx.AsyncClient, worker: ScriptedWorker):
-    found = await document(client)
-    ran = 0
+@asynccontextmanager
+async def answering(worker: ScriptedWorker) -> AsyncIterator[None]:
+    """Every turn that comes is answered."""
 
-    async def ask(path: str, body: dict[str, Any]) -> httpx.Response:
-        asking = asyncio.create_task(client.post(path, json=body))
-        if path == "/v1/generate":
+    async def answer() -> None:
+        while True:
             turn = await worker.take()
             await turn.start()
             await turn.say("yes")
             await turn.finish()
-        return await asking
 
-    def check(operation: dict[str, Any], response: httpx.Response) -> None:
-        said = operation["responses"][str(response.status_code)]["content"]["application/json"]["schema"]
-        ANSWERS[said["$ref"].rpartition("/")[2]].model_validate_json(response.content)
+    task = asyncio.create_task(answer())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
-    for _, path, operation in operations(found):
-        if "requestBody" not in operation or not NATIVE.match(path):
-            continue
-        examples = operation["requestBody"]["content"].get("application/json", {}).get("examples", {})
-        assert examples or path.endswith("/import"), path
-        for example in examples.values():
-            # A session of two turns for each.
-            first = (await ask("/v1/generate", {"prompt": "x", "stream": False})).json()
-            await ask("/v1/generate", {"prompt": "y", "stream": False, "session_id": first["session"]})
-            text = json.dumps(example["value"]).replace(SESSION, first["session"]).replace(TURN, first["turn"])
-            answer = await ask(path.replace("{session_id}", first["session"]), json.loads(text))
-            assert answer.is_success, f"{path}: {example['summary']}: {answer.text}"
-            if answer.headers["content-type"].startswith("application/json"):
-                check(operation, answer)
-            else:
-                assert "event: done" in answer.text
-            ran += 1
-    assert ran >= 12
-    values = {
+
+def check(operation: dict[str, Any], response: httpx.Response) -> None:
+    """An answer against what the document says of it, and against the class that it was made from."""
+    assert response.is_success, response.text
+    said = operation["responses"][str(response.status_code)]["content"]["application/json"]["schema"]
+    ANSWERS[said["$ref"].rpartition("/")[2]].model_validate_json(response.content)
+
+
+async def ids(client: httpx.AsyncClient) -> dict[str, str]:
+    """A session of two turns, a response and a conversation, by the names they have in examples and in paths."""
+    first = (await client.post("/v1/generate", json={"prompt": "x", "stream": False})).json()
+    more = {"session_id": first["session"], "stream": False}
+    second = (await client.post("/v1/generate", json={"prompt": "y"} | more)).json()
+    asked = await client.post("/v1/responses", json={"model": "tiny", "input": "x"})
+    assert asked.status_code == 200, asked.text
+    response, conversation = asked.json(), (await client.post("/v1/conversations")).json()
+    return {
+        SESSION: first["session"],
+        TURN: first["turn"],
+        RESPONSE: response["id"],
+        CONVERSATION: conversation["id"],
         "{session_id}": first["session"],
-        "{generation_id}": first["generation"],
+        "{generation_id}": second["generation"],
+        "{response_id}": response["id"],
+        "{conversation_id}": conversation["id"],
+        "{model_id}": "tiny",
     }
+
+
+def replaced(text: str, known: dict[str, str]) -> str:
+    for name, value in known.items():
+        text = text.replace(name, value)
+    return text
+
+
+async def test_the_examples_run_and_the_answers_are_as_described(client: httpx.AsyncClient, worker: ScriptedWorker):
+    found = await document(client)
+    ran = streamed = 0
+    async with answering(worker):
+        for _, path, operation in operations(found):
+            if "requestBody" not in operation:
+                continue
+            examples = operation["requestBody"]["content"].get("application/json", {}).get("examples", {})
+            assert examples or path.endswith("/import"), path
+            for example in examples.values():
+                known = await ids(client)
+                body = json.loads(replaced(json.dumps(example["value"]), known))
+                answer = await client.post(replaced(path, known), json=body)
+                assert answer.is_success, f"{path}: {example['summary']}: {answer.text}"
+                if answer.headers["content-type"].startswith("application/json"):
+                    check(operation, answer)
+                else:
+                    streamed += 1
+                    kind = answer.headers["content-type"].partition(";")[0]
+                    assert kind in operation["responses"][str(answer.status_code)]["content"]
+                    assert any(last in answer.text for last in ("event: done", "[DONE]", "event: response.completed"))
+                ran += 1
+    assert (ran >= 25, streamed >= 4) == (True, True)
+
+
+async def test_what_is_looked_at_and_deleted_is_as_described(client: httpx.AsyncClient, worker: ScriptedWorker):
+    found = await document(client)
+    looked = 0
+    async with answering(worker):
+        known = await ids(client)
+        background = {"model": "tiny", "input": "x", "background": True}
+        cancelled = (await client.post("/v1/responses", json=background)).json()["id"]
     for method, path, operation in operations(found):
-        if method == "get" and NATIVE.match(path) and not path.endswith(("/events", "/export")):
-            known = path
-            for name, value in values.items():
-                known = known.replace(name, value)
-            check(operation, await client.get(known))
-    deleted = await client.delete(f"/v1/sessions/{first['session']}")
-    check(found["paths"]["/v1/sessions/{session_id}"]["delete"], deleted)
+        if method == "get" and not path.endswith(NO_JSON):
+            check(operation, await client.get(replaced(path, known)))
+            looked += 1
+    path = "/v1/responses/{response_id}/cancel"
+    check(found["paths"][path]["post"], await client.post(replaced(path, {"{response_id}": cancelled})))
+    for path in ("responses/{response_id}", "conversations/{conversation_id}", "sessions/{session_id}"):
+        operation = found["paths"][f"/v1/{path}"]["delete"]
+        check(operation, await client.delete(f"/v1/{replaced(path, known)}"))
+        ErrorAnswer.model_validate_json((await client.delete(f"/v1/{replaced(path, known)}")).content)
+    assert looked >= 12
 
 
 async def test_the_page_comes_with_all_it_needs(client: httpx.AsyncClient):

@@ -68,6 +68,13 @@ class ToolCall(Body):
     function: CalledFunction = Field(description="What was called.")
 
 
+class TextPart(Body):
+    """A part of a message's content, for the document: `text_of` reads it."""
+
+    type: Literal["text"] = Field(description="Only text can be read.")
+    text: str = Field(description="The text.")
+
+
 def _or_none(value: object) -> object:
     return value or None
 
@@ -75,7 +82,7 @@ def _or_none(value: object) -> object:
 class ChatMessage(Message):
     """One message. Its content is a text or a list of text parts, which are joined."""
 
-    content: Annotated[str, BeforeValidator(text_of, json_schema_input_type=str | list[dict[str, str]] | None)] = Field(
+    content: Annotated[str, BeforeValidator(text_of, json_schema_input_type=str | list[TextPart] | None)] = Field(
         "", description="A text, or parts of type text. Only an assistant's may be empty."
     )
     tool_calls: Annotated[list[ToolCall] | None, BeforeValidator(_or_none)] = Field(

@@ -5,13 +5,14 @@ value is accepted (`only`), so that nothing is ever ignored. Nulls are absent, a
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from server.api.describe import MODEL
 from server.api.schemas.common import Body
-from server.api.schemas.generate import TokenId, TokenKey
+from server.api.schemas.generate import Bias, Stop, TokenId
 from server.errors import InvalidRequest
 
 MOST_CHOICES = 8
@@ -20,17 +21,6 @@ MOST_CHOICES = 8
 def only(*values: Any, why: str) -> Any:
     """A field of which nothing but `values` and null is accepted. why: what others would ask for, and isn't here."""
     return Field(None, description=why, json_schema_extra={"enum": [*values, None]})
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Stop = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=256)]],
-    BeforeValidator(_as_list),
-    Field(max_length=16, description="One text or up to 16; the answer ends before the first of them."),
-]
 
 
 class Neutral(Body):
@@ -67,23 +57,25 @@ class StreamOptions(Body):
 class Asked(Neutral):
     """What both kinds of completion take."""
 
-    model: str = Field(min_length=1, max_length=512, description="The served model's name, or an alias of it.")
+    model: str = Field(
+        min_length=1, max_length=512, description="The served model's name, or an alias of it.", examples=[MODEL]
+    )
 
     max_tokens: int | None = Field(None, ge=1, description="Of one choice; absent: the server's own bound.")
     temperature: float = Field(1.0, ge=0, le=2, description="How freely tokens are drawn; 0 takes the likeliest.")
     top_p: float = Field(1.0, ge=0, le=1, description="Draw from the likeliest tokens that reach this share.")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted once from a token generated before.")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="Subtracted for each time it was generated.")
-    logit_bias: dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]] = Field(
-        default_factory=dict, max_length=1024, description="What is added to the logits of these token ids."
-    )
+    logit_bias: Bias = Field(default_factory=dict, description="What is added to the logits of these token ids.")
     seed: int | None = Field(
         None,
         ge=-(2**63),
         le=2**64 - 1,
         description="Drawn, and reported in `perennial`, when absent. Choice i of n has a seed made from it and i.",
     )
-    stop: Stop = Field(default_factory=list)
+    stop: Stop = Field(
+        default_factory=list, description="One text or up to 16: the answer ends before the first of them."
+    )
     n: int = Field(1, ge=1, le=MOST_CHOICES, description="How many answers; each is a turn of a session of its own.")
     stream: bool = Field(False, description="Send chunks while the answer is made, then `[DONE]`.")
     stream_options: StreamOptions | None = Field(None, description="With `stream: true` only.")

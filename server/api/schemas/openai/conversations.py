@@ -1,7 +1,10 @@
 """`/v1/conversations`: what may be sent, and what is answered."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
+from pydantic import Field
+
+from server.api.schemas.answers import Answer
 from server.api.schemas.common import Body
 from server.api.schemas.openai.responses import InputMessage, Metadata
 
@@ -23,20 +26,18 @@ class UpdateConversation(Body):
     metadata: Metadata = Field(description="Labels, in place of those before.")
 
 
-class ConversationAnswer(BaseModel):
+class ConversationAnswer(Answer):
     """A conversation."""
 
-    model_config = ConfigDict(extra="forbid")
-
     id: str = Field(description="Its id: send it as `conversation`.")
-    object: str = Field(description="What this is.")
+    object: Literal["conversation"] = Field(description="What this is.")
     created_at: int = Field(description="Unix time, s.")
     metadata: dict[str, str] = Field(description="The caller's labels.")
 
 
-class DeletedConversation(BaseModel):
+class DeletedConversation(Answer):
     """What is gone."""
 
     id: str = Field(description="The conversation's id.")
-    object: str = Field(description="What this is.")
-    deleted: bool = Field(description="That it is.")
+    object: Literal["conversation.deleted"] = Field(description="What this is.")
+    deleted: Literal[True] = Field(description="That it is.")

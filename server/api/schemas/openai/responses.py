@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from server.api.describe import MODEL
+from server.api.schemas.answers import Answer
 from server.api.schemas.common import Body, Query
 from server.api.schemas.openai.chat import ChatMessage
 from server.api.schemas.openai.common import Neutral, only
@@ -45,12 +47,23 @@ def _of(place: int, named: str = "") -> dict[str, Any]:
     return {"place": place, "named": named}
 
 
+class InputPart(Body):
+    """A part of a message's content, for the document: `_text_of` reads it."""
+
+    type: Literal["input_text", "output_text", "text"] = Field(description="Only text can be read.")
+    text: str = Field(description="The text.")
+    annotations: list[Any] = Field(
+        default_factory=list, max_length=0, description="Empty only, and with output_text: as an answer carries it."
+    )
+    logprobs: Any = Field(None, description="With output_text: as an answer carries it; it has no effect.")
+
+
 class InputMessage(Body):
     """One message. Its content is a text or a list of text parts, which are joined."""
 
     type: Literal["message"] = Field("message", description="There is no other that this server reads.")
     role: Literal["user", "assistant", "system", "developer"] = Field(description="Who says it.")
-    content: Annotated[str, BeforeValidator(_text_of, json_schema_input_type=str | list[dict[str, Any]])] = Field(
+    content: Annotated[str, BeforeValidator(_text_of, json_schema_input_type=str | list[InputPart])] = Field(
         description="A text, or parts of type input_text or output_text. Only an assistant's may be empty."
     )
     id: str | None = Field(None, max_length=128, description="As an answer carries it; it has no effect.")
@@ -87,10 +100,14 @@ def _as_items(value: object) -> object:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
+_Text = Annotated[str, Field(min_length=1)]
+_Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
 class NamedConversation(Body):
     """A conversation as an object."""
 
-    id: str = Field(min_length=1, max_length=128, description="Its id.")
+    id: _Name = Field(description="Its id.")
 
 
 def _as_conversation(value: object) -> object:
@@ -106,10 +123,14 @@ _PLAIN_TEXT = {"format": {"type": "text"}}
 class ResponseRequest(Neutral):
     """The body. `input`: only what is new where the response continues another, or a conversation."""
 
-    model: str = Field(min_length=1, max_length=512, description="The served model's name, or an alias of it.")
+    model: str = Field(
+        min_length=1, max_length=512, description="The served model's name, or an alias of it.", examples=[MODEL]
+    )
     input: Annotated[
-        list[InputMessage], BeforeValidator(_as_items, json_schema_input_type=str | list[InputMessage])
-    ] = Field(min_length=1, description="A user's text, or messages; a last one that is the assistant's is continued.")
+        list[InputMessage],
+        Field(min_length=1),
+        BeforeValidator(_as_items, json_schema_input_type=_Text | Annotated[list[InputMessage], Field(min_length=1)]),
+    ] = Field(description="A user's text, or messages; a last one that is the assistant's is continued.")
     instructions: str | None = Field(
         None,
         min_length=1,
@@ -124,7 +145,7 @@ class ResponseRequest(Neutral):
         "have continued.",
     )
     conversation: Annotated[
-        NamedConversation | None, BeforeValidator(_as_conversation, json_schema_input_type=str | NamedConversation)
+        NamedConversation | None, BeforeValidator(_as_conversation, json_schema_input_type=_Name | NamedConversation)
     ] = Field(None, description="The conversation to continue: its id, or an object with it.")
     store: bool = Field(True, description="False: nothing outlives the answer, and nothing can continue it.")
     background: bool = Field(
@@ -202,19 +223,9 @@ class GetResponse(Query):
     include_obfuscation: Literal["false", "False"] | None = Field(None, description="False only: nothing is padded.")
 
 
-class ResponseAnswer(BaseModel):
-    """A response, as OpenAI has it; `perennial` says which session, generation and turn it is."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str = Field(description="Its id: send it as `previous_response_id`.")
-    status: str = Field(description="queued, in_progress, completed, incomplete, cancelled or failed.")
-    output: list[dict[str, Any]] = Field(description="One message of the assistant's, or none yet.")
-
-
-class DeletedResponse(BaseModel):
+class DeletedResponse(Answer):
     """What is gone."""
 
     id: str = Field(description="The response's id.")
-    object: str = Field(description="What this is.")
-    deleted: bool = Field(description="That it is.")
+    object: Literal["response"] = Field(description="What this is.")
+    deleted: Literal[True] = Field(description="That it is.")
