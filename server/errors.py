@@ -4,6 +4,7 @@
     ├── InvalidRequest          400  invalid_request
     │   ├── UnknownParameter    400  unknown_parameter
     │   ├── TooLarge            413  too_large
+    │   ├── InvalidArchive      400  invalid_archive
     │   └── IdempotencyReused   422  idempotency_key_reused
     ├── Unauthorized            401  invalid_api_key
     ├── NotFound                404  not_found
@@ -17,6 +18,7 @@
     │   ├── SessionBusy         409  session_busy
     │   ├── FingerprintMismatch 409  fingerprint_mismatch
     │   ├── TurnMismatch        409  turn_mismatch
+    │   ├── EmptySession        409  empty_session
     │   └── TooManyForks        409  too_many_forks
     ├── StorageLimit            403  storage_limit
     ├── QueueFull               429  queue_full          Retry-After
@@ -83,6 +85,12 @@ class TooLarge(InvalidRequest):
 
     status = 413
     code = "too_large"
+
+
+class InvalidArchive(InvalidRequest):
+    """The file is not a session that this server exported."""
+
+    code = "invalid_archive"
 
 
 class IdempotencyReused(InvalidRequest):
@@ -175,6 +183,13 @@ class TurnMismatch(Conflict):
     """The session's head is not the turn that was expected."""
 
     code = "turn_mismatch"
+    should_retry = False
+
+
+class EmptySession(Conflict):
+    """There is nothing in this session yet: it has no memory that could be looked at or changed."""
+
+    code = "empty_session"
     should_retry = False
 
 

@@ -105,11 +105,12 @@ class Backend:
             await asyncio.wait({asyncio.create_task(self._store.close())}, timeout=CLOSE_S)
         self.tokenising.shutdown(wait=False, cancel_futures=True)
 
-    def spawn(self, job: Coroutine[Any, Any, None], name: str = "watch") -> None:
+    def spawn(self, job: Coroutine[Any, Any, None], name: str = "watch") -> asyncio.Task[None]:
         """Run a job beside the requests; it is kept referenced and waited for at the end."""
         task = asyncio.create_task(job, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _watch(self) -> None:
         while True:

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 
 from model.chat import ChatError
 from model.tokenizer import Tokenizer, TokenizerError
+from server.api.folding import asked
 from server.api.schemas.generate import GenerateRequest, Message
 from server.errors import InvalidRequest, TooLarge
 from server.settings import Settings
@@ -28,16 +29,18 @@ async def turn_request(
     tokenizer: Tokenizer,
     settings: Settings,
     executor: Executor,
-    history: str | None = None,
+    before: str | None = None,
 ) -> TurnRequest:
     """What the worker is to run. session: what it continues, None for a new one. Raises InvalidRequest, TooLarge.
 
-    history: the hash of the conversation up to and with the body's messages, where the turn is to be found by it.
+    before: the hash of the conversation that the body's messages follow, where the turn is to be found by it.
 
     The body has passed `check_bounds`.
     """
     loop = asyncio.get_running_loop()
-    ids = await loop.run_in_executor(executor, input_tokens, body, session, tokenizer)
+    ids, history = await loop.run_in_executor(
+        executor, lambda: (input_tokens(body, session, tokenizer), asked(before, body.messages))
+    )
     param = "messages" if body.messages is not None else "prompt" if body.prompt is not None else "input_ids"
     if not ids:
         raise InvalidRequest(f"{param} has no tokens: there is nothing to read.", param=param)

@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 
 from server.api.backend import Backend, View
 from server.api.body import ClientGoneError
+from server.api.folding import opening
 from server.api.middleware import Facts
 from server.api.prompts import check_bounds, turn_request
 from server.api.schemas.generate import GenerateRequest
@@ -69,16 +70,14 @@ class Taking:
         backend: Backend,
         facts: Facts,
         departure: "asyncio.Task[None]",
-        history: str | None = None,
     ) -> None:
-        """departure: done once the client has left. history: as in `turn_request`."""
+        """departure: done once the client has left."""
         self.body = body
         self.idempotency = idempotency
         self.tenant = tenant
         self.backend = backend
         self.facts = facts
         self.departure = departure
-        self.history = history
 
     async def take_in(self) -> Taken:
         """Accept the turn, waiting up to `wait_s` for its session or a place. Raises what the client is to be told.
@@ -160,9 +159,8 @@ class Taking:
             self.facts.session = session.id
         taken: Taken | None = None
         try:
-            request = await turn_request(
-                body, session, backend.tokenizer, backend.settings, backend.tokenising, self.history
-            )
+            before = await self._before(view, session)
+            request = await turn_request(body, session, backend.tokenizer, backend.settings, backend.tokenising, before)
             if self.departure.done():
                 raise ClientGoneError
             generation = await backend.store.sessions.accept(
@@ -177,6 +175,14 @@ class Taking:
             if fork is not None and (taken is None or taken.generation.session != fork.id):
                 await self._drop(fork)
         return taken
+
+    async def _before(self, view: View, session: Session | None) -> str | None:
+        """The hash of the conversation that the turn's messages follow; None where it cannot be found by one."""
+        if self.body.messages is None or not self.body.store:
+            return None
+        if session is not None and session.head is not None:
+            return await self.backend.store.history.digest(session.head)
+        return opening(self.tenant, (session or view.new_session(self.tenant)).fingerprint)
 
     async def _session(self, view: View) -> tuple[Session | None, bool]:
         """The session that is to be continued, None for a new one, and whether a fork of it is to run the turn."""

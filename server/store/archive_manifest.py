@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NoReturn
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from server.errors import InvalidRequest
+from server.errors import InvalidArchive
 
 FORMAT = "perennial-session"
 VERSION = 1
@@ -25,12 +25,6 @@ MAX_RUN = 1 << 22  # tokens of one turn
 MAX_LENGTH = 1 << 40  # tokens of a session
 MAX_SNAPSHOTS = 64
 MAX_LEAVES = 1 << 12
-
-
-class InvalidArchive(InvalidRequest):
-    """The file is not a session that this server exported."""
-
-    code = "invalid_archive"
 
 
 _Id = Annotated[str, Field(pattern=r"^[0-9a-z]{12}$")]

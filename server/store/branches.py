@@ -44,7 +44,7 @@ REWIND = Call(
 DELETE = Call(
     "delete",
     ("session", "blocker", "lineage", "turns", "snaps", "blocks", "responses", "response_order"),
-    ("blocker_id", "branch"),
+    ("session_id", "blocker_id", "branch"),
     more_keys=("trace",),
 )
 CALLS = (FORK, REWIND, DELETE)
@@ -181,6 +181,34 @@ class BranchStore:
 
     async def delete(self, tenant: str, session_id: str) -> None:
         """Raises SessionNotFound, SessionGone, SessionBusy while it runs a turn."""
+    async def undo(self, tenant: str, session_id: str, generation_id: str, *, own: bool) -> None:
+        """Take back a turn that has just ended, where its session still stands at it, and what its generation left.
+
+        own: the session was made for that turn alone, and goes with it, unless something has gone on in it. Raises
+        SessionNotFound, SessionGone, SessionBusy, TurnMismatch, TurnNotFound, CorruptState.
+        """
+        session, turn_id = await self._sessions.get_session(tenant, session_id), ids.turn_of(generation_id)
+        before = session.origin[1] if session.origin is not None else None
+        if own and session.head in (turn_id, before):
+            await self.delete(tenant, session_id)
+            return
+        if session.head == turn_id:
+            await self.rewind(session, turns=1)
+            await self._prune(ids.lineage_of(session_id))
+        keys = self._c.keys
+        await self._c.connection.pipeline(
+            [
+                ("DEL", keys.generation(generation_id), keys.events(generation_id)),
+                ("ZREM", keys.generations(session_id), generation_id),
+            ]
+        )
+
+    async def _prune(self, lineage: str) -> None:
+        """What changes meanwhile is tried again, and in the end left to the next snapshot or to its time to live."""
+        for _ in range(_PRUNES):
+            if await self._retention.prune(lineage):
+                break
+
         session = await self._sessions.get_session(tenant, session_id)
         keys, lineage = self._c.keys, ids.lineage_of(session_id)
         word, *rest = await self._c.connection.run(
@@ -191,16 +219,13 @@ class BranchStore:
                 *(keys.responses(lineage), keys.response_order(lineage)),
                 *(await self._traces(session_id)),
             ],
-            [session.running or "", ids.branch_of(session_id)],
+            [session_id, session.running or "", ids.branch_of(session_id)],
         )
         if word == b"BUSY":
             raise busy(session_id, rest[0].decode())
         await self._index.drop(tenant, [session_id])
         if word == b"SHARED":
-            # What changes meanwhile is tried again, and in the end left to the next snapshot or to its time to live.
-            for _ in range(_PRUNES):
-                if await self._retention.prune(lineage):
-                    break
+            await self._prune(lineage)
 
     async def _traces(self, session_id: str) -> list[str]:
         """The keys of the session's generations that have not expired yet, and of their list."""

@@ -55,6 +55,13 @@ class HistoryIndex:
     def __init__(self, context: Context) -> None:
         self._c = context
 
+    async def digest(self, turn_id: str) -> str | None:
+        """Of the conversation that ends in a turn; None where it is no conversation, or its turn is kept no more."""
+        data = await self._c.connection.call("HGET", self._c.keys.turns(ids.lineage_of(turn_id)), turn_id)
+        with suppress(CorruptState):  # whoever is to go on from it will say so
+            return None if data is None else decode_turn(turn_id, data).digest
+        return None
+
     async def note(self, digest: str, session_id: str, turn_id: str) -> None:
         """Write an entry for a turn that is about to be committed. A full store does without: it is only a hint."""
         key = self._c.keys.message_hash(digest)

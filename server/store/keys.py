@@ -183,7 +183,7 @@ class Keys:
         return f"{self.prefix}:{{{lineage}}}:blocks"
 
     def responses(self, lineage: str) -> str:
-        """Hash: twelve letters of a response → its record; "<twelve>:end" → how it ended."""
+        """Hash: twelve letters of a response → its record; "<twelve>:end" → how it ended; "bytes" → of all of them."""
         return f"{self.prefix}:{{{lineage}}}:resps"
 
     def response_order(self, lineage: str) -> str:

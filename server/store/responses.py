@@ -5,7 +5,8 @@ request as it is told back, how the answer ended) and lies beside the lineage's 
 last response of the lineage, and of the newest `KEPT` × `turns_kept` only. A response is no more when its session is;
 deleting it leaves the turn.
 
-A conversation is a session: its labels are fields of the session's record, and go with it.
+A conversation is a session: its labels are fields of the session's record, and go with it. What both take is counted
+beside them, for `tenants`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from server.store.scripts import Call
 
 RECORD = Call("record", ("responses", "order"), ("own", "record", "now", "most", "session_ttl_ms"))
 CONCLUDE = Call("conclude", ("responses",), ("own", "ending"))
+DISCARD = Call("discard", ("responses", "order"), ("own",))
 LABEL = Call("label", ("session",), (), more_args=("field", "value"))
-CALLS = (RECORD, CONCLUDE, LABEL)
+CALLS = (RECORD, CONCLUDE, DISCARD, LABEL)
 
 KEPT = 4  # branches of a lineage may have turns of their own
 _METADATA, _ITEMS = "conv_metadata", "conv_items"
@@ -98,12 +100,9 @@ class ResponseStore:
 
     async def delete(self, record: ResponseRecord) -> None:
         """Forget a response. Its turn stays a part of its session."""
-        lineage, own = ids.lineage_of(record.generation), _own(record.generation)
-        await self._c.connection.pipeline(
-            [
-                ("HDEL", self._c.keys.responses(lineage), own, f"{own}:end"),
-                ("ZREM", self._c.keys.response_order(lineage), own),
-            ]
+        lineage, keys = ids.lineage_of(record.generation), self._c.keys
+        await self._c.connection.run(
+            DISCARD, [keys.responses(lineage), keys.response_order(lineage)], [_own(record.generation)]
         )
 
     async def turn(self, record: ResponseRecord) -> Turn | None:
@@ -143,6 +142,7 @@ def _own(generation_id: str) -> str:
 
 
 def _encode(record: ResponseRecord) -> bytes:
+    """JSON that begins with the session (delete.lua)."""
     return orjson.dumps(
         {
             "session": record.session,

@@ -91,12 +91,20 @@ class TenantStore:
             await self._c.connection.call("ZREM", self._c.keys.tenant_running(tenant), ticket)
 
     async def stored_bytes(self, tenant: str) -> int:
-        """What the tenant's sessions take together; what forks share is counted for each. Slow for very many."""
+        """What the tenant's sessions take together, with their labels and the records of their responses; what forks
+        share is counted for each, but for those records. Slow for very many."""
         index, total, start = self._c.keys.tenant_sessions(tenant), 0, 0
-        while names := await self._c.connection.call("ZREVRANGE", index, start, start + _PAGE - 1):
+        lineages: set[str] = set()
+        while names := [
+            n.decode() for n in await self._c.connection.call("ZREVRANGE", index, start, start + _PAGE - 1)
+        ]:
+            fresh = list(dict.fromkeys(ids.lineage_of(name) for name in names))
+            fresh = [lineage for lineage in fresh if lineage not in lineages]
             sizes = await self._c.connection.pipeline(
-                [("HGET", self._c.keys.session(name.decode()), "stored_bytes") for name in names]
+                [("HMGET", self._c.keys.session(name), "stored_bytes", "label_bytes") for name in names]
+                + [("HMGET", self._c.keys.responses(lineage), "bytes") for lineage in fresh]
             )
-            total += sum(int(size) for size in sizes if size is not None)
+            total += sum(int(size) for row in sizes for size in row if size is not None)
+            lineages.update(fresh)
             start += _PAGE
         return total

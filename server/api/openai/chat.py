@@ -3,9 +3,8 @@
 With `session_id` nothing is looked up: the messages are what follows in that session.
 """
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,29 +16,16 @@ from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import IDEMPOTENCY, MODEL, SESSION, STREAMED, described
 from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
 from server.api.openai.chunks import CHUNKS, ChatShape
-from server.api.openai.history import Base, Conversation, folded
+from server.api.openai.history import Base
 from server.api.openai.models import check_model
+from server.api.openai.recognition import after, recognised
 from server.api.prompts import SEED_BITS
 from server.api.schemas.common import parse
 from server.api.schemas.generate import GenerateRequest, Message
 from server.api.schemas.openai.answers import ChatAnswer
 from server.api.schemas.openai.chat import ChatMessage, ChatRequest
 from server.api.taking import Taken
-from server.errors import (
-    CorruptState,
-    FingerprintMismatch,
-    InvalidRequest,
-    QueueFull,
-    SessionGone,
-    SessionNotFound,
-    TooLarge,
-    TooManyForks,
-    TurnNotFound,
-)
-from server.store.history import root
-
-GONE = (TurnNotFound, SessionGone, SessionNotFound, FingerprintMismatch, CorruptState)
-ANEW = "-"  # what an idempotency key is settled on where nothing was recognised
+from server.errors import InvalidRequest, QueueFull, TooLarge
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "A conversation, sent whole each time": {
@@ -160,65 +146,18 @@ class _Chat:
 
     async def _recognised(self) -> tuple[list[Choice], dict[str, Any]]:
         """After the longest beginning that can be continued; from the beginning where there is none."""
-        body, backend = self.body, self.caller.backend
-        fingerprint = self.view.new_session(self.caller.tenant).fingerprint
-        conversation = await asyncio.get_running_loop().run_in_executor(
-            backend.tokenising, folded, body.messages, self.caller.tenant, fingerprint
-        )
-        reasons: list[str] = []
-        first, known, where = None, 0, {}
-        async for base in self._bases(conversation):
-            where = {"session_id": base.session, "from_turn": base.turn}
-            try:
-                first = await self._choice(
-                    body.messages[base.known :], base=base.turn, history=conversation.digest, **where
-                )
-            except GONE as error:
-                reasons.append(error.code)
-            except TooManyForks as error:
-                reasons.append(error.code)
-                break
-            except InvalidRequest as error:
-                if error.param != "messages":
-                    raise
-                reasons.append("template")  # it may render these messages where the others stand before them
-                break
-            else:
-                known = base.known
-                break
-        if first is None:
-            where = {}
-            first = await self._choice(body.messages, history=conversation.digest)
-        choices = [first]
-        while len(choices) < body.n:
-            choices.append(
-                await self._choice(body.messages[known:], base=first.base, history=conversation.digest, **where)
-            )
-        notes = {"known_messages": known, "why": conversation.missed(known, reasons)}
-        self.caller.facts.more |= {"known_messages": known, "messages": len(body.messages)}
-        return choices, notes
 
-    async def _bases(self, conversation: Conversation) -> AsyncIterator[Base]:
-        """Where to go on from, the longest first; for a request sent again, first of all where it was tried before."""
-        store, named = self.caller.backend.store, self.caller.idempotency
-        bases = conversation.bases(store)
-        if named is not None:
-            found = await anext(bases, None)
-            word = ANEW if found is None else f"{found.session} {found.turn} {found.known}"
-            name = root("request", self.caller.tenant, named.key, named.digest)
-            said = await store.history.settle(name, word)
-            if said == ANEW:
-                return
-            session, turn, known = said.split(" ")
-            yield Base(session, turn, int(known))
-            if found is not None and said != word:
-                yield found
-        async for base in bases:
-            yield base
+        async def take(base: Base | None) -> Choice:
+            messages = self.body.messages[base.known if base else 0 :]
+            return await self._choice(messages, base=base.turn if base else None, **after(base))
 
-    async def _choice(
-        self, messages: Sequence[ChatMessage], *, base: str | None = None, history: str | None = None, **where: str
-    ) -> Choice:
+        begun = await recognised(self.body.messages, self.caller, self.view, take, lambda i: f"messages[{i}]")
+        choices = [begun.taken]
+        while len(choices) < self.body.n:
+            choices.append(await take(begun.base))
+        return choices, begun.notes
+
+    async def _choice(self, messages: Sequence[ChatMessage], *, base: str | None = None, **where: str) -> Choice:
         """Take the next choice in. where: `session_id`, `from_turn`, `if_turn` of `GenerateRequest`."""
         body, index = self.body, len(self.taken)
         plain: list[Message] = [*messages]
@@ -232,7 +171,7 @@ class _Chat:
             "store": body.store,
             "logprobs": (body.top_logprobs or 0) if body.logprobs else None,
         }
-        taken = await self.caller.take(GenerateRequest(**fields), index, history)
+        taken = await self.caller.take(GenerateRequest(**fields), index)
         self.taken.append(taken)
         stored = body.store or taken.generation.session == body.session_id
         return Choice(index, 0, taken, base, stored)

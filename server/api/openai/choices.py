@@ -56,13 +56,16 @@ class Caller:
         """Whether what was begun is to go on without its client."""
         return self.idempotency is not None
 
-    async def take(self, body: GenerateRequest, place: int, history: str | None = None) -> Taken:
-        """Take one choice in. place: among all of the request's. Raises what the client is to be told."""
+    async def take(self, body: GenerateRequest, place: int, *, stays: bool = False) -> Taken:
+        """Take one choice in. place: among all of the request's. stays: it goes on without its client in any case.
+
+        Raises what the client is to be told.
+        """
         named = self.idempotency
         if named is not None and place:
             named = Idempotency(f"{named.key}\n{place}", named.digest)
-        body = body.model_copy(update={"on_disconnect": "continue" if self.stays else "cancel"})
-        return await Taking(body, named, self.tenant, self.backend, self.facts, self.departure, history).take_in()
+        body = body.model_copy(update={"on_disconnect": "continue" if stays or self.stays else "cancel"})
+        return await Taking(body, named, self.tenant, self.backend, self.facts, self.departure).take_in()
 
     def cancel(self, taken: Sequence[Taken]) -> None:
         """Give up what this request began."""

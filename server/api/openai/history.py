@@ -7,13 +7,12 @@ next shorter one is tried.
 It knows nothing of how a turn is taken in.
 """
 
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from server.api.folding import folded_on, opening
 from server.api.schemas.openai.chat import ChatMessage
-from server.store.history import fold, root
 from server.store.store import Store
 
 
@@ -38,11 +37,6 @@ class Conversation:
     digests: Sequence[str]
     expected: int
 
-    @property
-    def digest(self) -> str | None:
-        """Of all of it, None where the last message is one that the answer will become a part of."""
-        return None if self.messages[-1].role == "assistant" else self.digests[-1]
-
     async def bases(self, store: Store) -> AsyncIterator[Base]:
         """The turns to continue from, the longest first."""
         ends = [i for i in range(self.expected) if self.messages[i].role == "assistant"]
@@ -54,42 +48,29 @@ class Conversation:
                 yield Base(one.session, one.turn, ends[one.place] + 1)
             ends = ends[: min(one.place for one in found)]
 
-    def missed(self, known: int, reasons: Sequence[str]) -> str | None:
+    def missed(self, known: int, reasons: Sequence[str], named: Callable[[int], str]) -> str | None:
         """Why no more than `known` messages were recognised; None where no more could be expected.
 
-        reasons: the codes of the errors that longer beginnings met.
+        reasons: the codes of the errors that longer beginnings met. named: what the client calls a message.
         """
         if known >= self.expected:
             return None
         if reasons:
             return f"A longer beginning was known, but its turn could not be continued ({', '.join(reasons)})."
         end = next(i for i in range(known, self.expected) if self.messages[i].role == "assistant")
-        span = f"messages[{known}]" if end == known else f"messages[{known}] to messages[{end}]"
+        span = named(known) if end == known else f"{named(known)} to {named(end)}"
         return (
-            f"No turn is kept that ends in messages[{end}]: {span} differ from what was said here, or that turn was "
+            f"No turn is kept that ends in {named(end)}: {span} differ from what was said here, or that turn was "
             "not stored, has expired, or was made by another model."
         )
 
 
 def folded(messages: Sequence[ChatMessage], tenant: str, fingerprint: str, tools: Any = None) -> Conversation:
     """The conversation with its hashes. fingerprint: of the model with its template. Slow for many messages."""
-    before, digests, expected = root(tenant, fingerprint, canonical(tools or [])), [], 0
+    before, digests, expected = opening(tenant, fingerprint, tools), [], 0
     for place, message in enumerate(messages):
-        before = fold(before, *_said(message))
+        before = folded_on(before, message)
         digests.append(before)
         if message.role == "assistant" and place + 1 < len(messages):
             expected = place + 1
     return Conversation(messages, digests, expected)
-
-
-def _said(message: ChatMessage) -> tuple[str, str]:
-    """Role and content as they are hashed."""
-    plain = message.plain()
-    if set(plain) == {"role", "content"}:
-        return message.role, message.content
-    return f"{message.role} with tools", canonical(plain)
-
-
-def canonical(value: Any) -> str:
-    """JSON that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -13,8 +13,11 @@ from server.api.backend import Backend
 from server.api.openai.response_events import ResponseView, ending, viewed
 from server.api.sse import frame
 from server.errors import GenerationNotFound, PerennialError, ResponseNotFound
+from server.logs import get_logger
 from server.store.records import End, Event
 from server.store.responses import ResponseRecord
+
+log = get_logger()
 
 
 async def frames(follower: Follower, record: ResponseRecord, after: int = -1) -> AsyncGenerator[bytes, None]:
@@ -60,6 +63,30 @@ async def watched(follower: Follower, record: ResponseRecord) -> None:
     """See a response to its end though nobody waits for it: its end is noted, and counted."""
     with suppress(PerennialError):
         await followed(follower, record)
+
+
+async def stopped(record: ResponseRecord, backend: Backend) -> bool:
+    """Ask for the end of a response that is still being made; False for one that has ended."""
+    with suppress(GenerationNotFound):
+        generation = await backend.store.sessions.get_generation(record.tenant, record.generation)
+        if not generation.status.ended:
+            await backend.store.sessions.cancel(record.tenant, record.generation)
+            return True
+    return False
+
+
+async def undone(record: ResponseRecord, backend: Backend) -> None:
+    """See a response that was stopped to its end, and take back what it has left."""
+    try:
+        with suppress(GenerationNotFound):
+            async with aclosing(backend.store.hub.events(record.generation)) as events:
+                async for _ in events:
+                    pass
+        await backend.store.branches.undo(
+            record.tenant, record.session, record.generation, own=bool(record.about.get("own"))
+        )
+    except PerennialError as error:  # its turn is a part of its session then, as if it had only been cancelled
+        log.warning("response not undone", generation=record.generation, error=error.message)
 
 
 async def look(record: ResponseRecord, backend: Backend) -> ResponseView:

@@ -183,6 +183,7 @@ class ResponseView:
             "continued_from": record.about.get("continued_from"),
             "seed": start.get("seed"),
             "restored": start.get("restored"),
+            **(record.about.get("notes") or {}),
         }
 
 

@@ -1,52 +1,37 @@
 """`/v1/responses`: a response is an immutable turn, and any number of others can continue it.
 
-Its id is its generation's and its turn's in other letters. `previous_response_id` goes on from the turn: in its session
-where it is the idle head of that, in a fork elsewhere. `conversation` goes on in a session, whatever its head is. The
-record of a response (`server.store.responses`) is there before its id is told; `store: false` keeps none.
+Its id is its generation's and its turn's in other letters; where it is made is `responding`'s to say. The record of a
+response (`server.store.responses`) is there before its id is told; `store: false` keeps none.
 
 A client that leaves cancels what it asked for, unless in the background, or with an idempotency key.
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower, GenerationFailedError
-from server.api.backend import Backend
 from server.api.body import read_json
 from server.api.departure import unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import CONVERSATION, IDEMPOTENCY, MODEL, RESPONSE, STREAMED, described
 from server.api.middleware import Facts
-from server.api.openai.choices import Caller, calling, renamed
+from server.api.openai.choices import Caller, calling
 from server.api.openai.models import check_model
-from server.api.openai.response_course import followed, frames, look, watched
+from server.api.openai.responding import taken_in
+from server.api.openai.response_course import followed, frames, look, stopped, undone, watched
 from server.api.schemas.common import parse
-from server.api.schemas.generate import GenerateRequest, Message
 from server.api.schemas.openai.answers import ResponseAnswer
-from server.api.schemas.openai.responses import DeletedResponse, GetResponse, InputMessage, ResponseRequest
+from server.api.schemas.openai.responses import DeletedResponse, GetResponse, ResponseRequest
 from server.api.sse import EventStream
-from server.api.taking import Taken, Taking
-from server.errors import (
-    ConversationNotFound,
-    GenerationNotFound,
-    InvalidRequest,
-    PerennialError,
-    SessionBusy,
-    SessionNotFound,
-    TooLarge,
-    TurnNotFound,
-)
-from server.store import keys as ids
+from server.api.taking import Taken
+from server.errors import GenerationNotFound, InvalidRequest, PerennialError, TooLarge
 from server.store.responses import ResponseRecord
 
 CANCEL_WAIT_S = 2.0  # how long a cancel waits for the turn to have ended, so that its answer can say so
-NAMES = {"messages": "input", "max_tokens": "max_output_tokens"}
 EVENTS = """
 
 - `response.created`, `response.in_progress`
@@ -79,14 +64,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 router = APIRouter()
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a response is to be made. items: what stands in front of its input. where: of `GenerateRequest`."""
-
-    items: Sequence[InputMessage]
-    where: dict[str, str]
-
-
 @router.post(
     "/v1/responses",
     **described(
@@ -107,9 +84,8 @@ async def create_response(request: Request, tenant: TenantDep, backend: BackendD
     async with calling(request, given, tenant, backend, facts) as caller:
         view = await backend.serving()
         model = check_model(body.model, backend.settings, view)
-        place = await _place(body, tenant, backend)
-        taken = await _take(body, place, caller)
-        one = _Answer(caller, taken, _record(body, model, place, taken))
+        taken, record = await taken_in(body, model, caller, view)
+        one = _Answer(caller, taken, record)
         return await one.respond(body)
 
 
@@ -117,74 +93,6 @@ def _check_count(given: object, most: int) -> None:
     """Each message is a token at least; looked at before the schema looks at each of them. Raises TooLarge."""
     if isinstance(given, list) and len(given) > most:
         raise TooLarge(f"input: {len(given)} items; this server reads at most {most} tokens.", param="input")
-
-
-async def _place(body: ResponseRequest, tenant: str, backend: Backend) -> Place:
-    """Raises ResponseNotFound, ConversationNotFound, SessionGone, SessionBusy, TurnNotFound."""
-    if body.previous_response_id is not None:
-        record = await backend.store.responses.get(tenant, body.previous_response_id)
-        with suppress(GenerationNotFound):  # where it has expired, it has ended
-            before = await backend.store.sessions.get_generation(tenant, record.generation)
-            if not before.status.ended:
-                raise SessionBusy("The previous response is still being made.", param="previous_response_id")
-            if before.result is not None and before.result.turn is None:
-                raise TurnNotFound("The previous response ended without an answer.", param="previous_response_id")
-        return Place((), {"session_id": record.session, "from_turn": ids.turn_of(record.generation)})
-    if body.conversation is not None:
-        session_id = ids.conversing(body.conversation.id)
-        if session_id is None:
-            raise ConversationNotFound
-        try:
-            session = await backend.store.sessions.get_session(tenant, session_id)
-        except SessionNotFound:
-            raise ConversationNotFound from None
-        if session.head is not None:
-            return Place((), {"session_id": session_id})
-        labels = await backend.store.responses.labels(session_id)
-        return Place([InputMessage.model_validate(item) for item in labels.items], {"session_id": session_id})
-    return Place((), {})
-
-
-async def _take(body: ResponseRequest, place: Place, caller: Caller) -> Taken:
-    """Raises what the client is to be told."""
-    items = [*place.items, *body.input]
-    if body.instructions is not None:
-        items.insert(0, InputMessage.model_validate({"role": "system", "content": body.instructions}))
-    messages: list[Message] = [item.chat() for item in items]
-    fields: dict[str, Any] = {
-        **{name: getattr(body, name) for name in ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")},
-        **{name: getattr(body, name) for name in ("seed", "store", "wait_s")},
-        **place.where,
-        "messages": messages,
-        "max_tokens": body.max_output_tokens,
-        "logprobs": (body.top_logprobs or 0) if body.include else None,
-        "on_disconnect": "continue" if body.background or caller.stays else "cancel",
-    }
-    with renamed(NAMES):
-        turn = GenerateRequest(**fields)
-        return await Taking(
-            turn, caller.idempotency, caller.tenant, caller.backend, caller.facts, caller.departure
-        ).take_in()
-
-
-def _record(body: ResponseRequest, model: str, place: Place, taken: Taken) -> ResponseRecord:
-    names = (
-        *("background", "instructions", "max_output_tokens", "max_tool_calls", "previous_response_id"),
-        *("prompt_cache_key", "safety_identifier", "store", "temperature", "top_p", "user"),
-    )
-    generation = taken.generation
-    about = {name: getattr(body, name) for name in names} | {
-        "model": model,
-        "metadata": body.metadata or {},
-        "parallel_tool_calls": body.parallel_tool_calls is not False,
-        "truncation": body.truncation or "disabled",
-        "top_logprobs": body.top_logprobs or 0,
-        "conversation": body.conversation is not None,
-        "continued_from": place.where.get("from_turn"),
-        # To tell the answer from the input when all that is left is the turn.
-        "prompt_tokens": len(generation.request.input_ids) if generation.request is not None else None,
-    }
-    return ResponseRecord(generation.id, generation.session, generation.tenant, generation.created, about)
 
 
 class _Answer:
@@ -273,7 +181,10 @@ async def get_response(
 
 @router.delete("/v1/responses/{response_id}", **described(done="It is gone.", answer=DeletedResponse))
 async def delete_response(response_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> dict[str, Any]:
-    """Forget a response. Its turn stays a part of its session, and what continues it is not touched."""
+    """Forget a response. Its turn stays a part of its session, and what continues it is not touched.
+
+    One that is still being made is stopped, and leaves no turn: its session stands where it stood, or is gone where it
+    was made for this response alone."""
     record = await backend.store.responses.get(tenant, response_id)
     _note(facts, record)
     await backend.store.responses.delete(record)
@@ -281,7 +192,11 @@ async def delete_response(response_id: str, tenant: TenantDep, backend: BackendD
 
 
 @router.post("/v1/responses/{response_id}/cancel", **described(done="How far it got.", answer=ResponseAnswer))
+    running = await stopped(record, backend)
 async def cancel_response(response_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
+    if running:
+        undoing = backend.spawn(undone(record, backend), name="undo")
+        await asyncio.wait({undoing}, timeout=CANCEL_WAIT_S)
     """Cancel a background response. What it had said stands; the answer waits a moment for its end."""
     record = await backend.store.responses.get(tenant, response_id)
     _note(facts, record)

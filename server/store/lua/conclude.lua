@@ -2,8 +2,10 @@
 -- Note how a response ended, where its record is there yet. Returns OK or GONE.
 -- KEYS: responses
 -- ARGV: own ending
-if redis.call("HEXISTS", KEYS[1], ARGV[1]) == 0 then
+local responses, field = KEYS[1], ARGV[1] .. ":end"
+if redis.call("HEXISTS", responses, ARGV[1]) == 0 then
   return "GONE"
 end
-redis.call("HSET", KEYS[1], ARGV[1] .. ":end", ARGV[2])
+redis.call("HINCRBY", responses, "bytes", #ARGV[2] - redis.call("HSTRLEN", responses, field))
+redis.call("HSET", responses, field, ARGV[2])
 return "OK"

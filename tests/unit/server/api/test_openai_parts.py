@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.sampling import fold_seed
+from server.api.folding import asked, opening
 from server.api.openai.choices import choice_seed
 from server.api.openai.chunks import usage
 from server.api.openai.history import folded
@@ -147,7 +148,9 @@ def test_the_same_words_have_the_same_hash_for_one_tenant_and_model_only():
     same = messages_of(("system", "be"), ("user", "a"), ("assistant", "b"), ("user", "c"))
     one = folded(said, "t", "m")
     assert (one.digests, one.expected) == (folded(same, "t", "m").digests, 3)
-    assert one.digest == one.digests[-1]
+    assert asked(opening("t", "m"), said) == one.digests[-1]
+    assert asked(one.digests[1], said[2:3]) is None  # what comes next becomes a part of it
+    assert asked(one.digests[2], said[3:]) == one.digests[-1]
     for other in (folded(said, "u", "m"), folded(said, "t", "n"), folded(said, "t", "m", [{"type": "function"}])):
         assert not set(other.digests) & set(one.digests)
     edited = folded(messages_of(("system", "be"), ("user", "a "), ("assistant", "b"), ("user", "c")), "t", "m")
@@ -155,18 +158,24 @@ def test_the_same_words_have_the_same_hash_for_one_tenant_and_model_only():
     assert not set(edited.digests[1:]) & set(one.digests[1:])
 
 
+def place_of(index: int) -> str:
+    return f"input[{index}]"
+
+
 def test_an_answer_that_is_to_be_continued_has_no_hash_and_is_not_expected():
     body = folded(messages_of(("user", "a"), ("assistant", "b")), "t", "m")
-    assert (body.digest, body.expected, body.missed(0, [])) == (None, 0, None)
+    assert (asked(opening("t", "m"), body.messages), body.expected) == (None, 0)
+    assert body.missed(0, [], place_of) is None
+    assert asked(None, messages_of(("user", "a"))) is None
 
 
 def test_why_no_more_was_known():
     body = folded(
         messages_of(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), ("user", "e")), "t", "m"
     )
-    assert body.missed(4, []) is None
-    assert "ends in messages[3]: messages[2] to messages[3] differ" in str(body.missed(2, []))
-    assert "session_gone" in str(body.missed(2, ["session_gone"]))
+    assert body.missed(4, [], place_of) is None
+    assert "ends in input[3]: input[2] to input[3] differ" in str(body.missed(2, [], place_of))
+    assert "session_gone" in str(body.missed(2, ["session_gone"], place_of))
 
 
 def test_usage_counts_a_prompt_once_and_all_that_was_said():

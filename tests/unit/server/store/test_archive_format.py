@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import TensorSpec, deserialize, serialize
 
+from server.errors import InvalidArchive
 from server.store.archive_format import Archive, read_archive, within, write_archive
-from server.store.archive_manifest import MAX_HEADER, MAX_LENGTH, InvalidArchive, TurnEntry, digest
+from server.store.archive_manifest import MAX_HEADER, MAX_LENGTH, TurnEntry, digest
 from server.store.records import LeafBytes, Snapshot
 
 TURNS = [f"turn{i:08d}" for i in range(4)]
