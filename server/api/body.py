@@ -13,20 +13,24 @@ from starlette.requests import Request
 
 from server.errors import InvalidRequest, TooLarge
 
+STALLED_S = 60.0  # how long a client that is sending a body may send nothing
+
 
 class ClientGoneError(Exception):
     """The client closed the connection before there was anything to answer."""
 
 
-async def read_json(request: Request, limit: int, *, optional: bool = False) -> Any:
-    """The parsed body. limit: bytes. optional: no body at all reads as `{}`.
+async def read_json(request: Request, limit: int, *, optional: bool = False, stalled_s: float = STALLED_S) -> Any:
+    """The parsed body. limit: bytes. optional: no body at all reads as `{}`. stalled_s: as in `read_body`.
 
     Raises TooLarge, InvalidRequest, or ClientGoneError when the client left while sending.
     """
-    raw = await read_body(request, limit)
+    raw = await read_body(request, limit, stalled_s=stalled_s)
     if optional and not raw:
         return {}
     _check_content_type(request.headers.get("content-type", ""))
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise InvalidRequest("The body must be sent as it is, without Content-Encoding.")
     return parse_json(raw)
 
 

@@ -54,7 +54,23 @@ IDEMPOTENCY: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[ -~]{1,255}$"},
     }
 }
-STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+def streamed(*events: str) -> dict[int | str, dict[str, Any]]:
+    """Server-sent events as another answer of `described`. events: their names; none: chunks and a last `[DONE]`."""
+    event: dict[str, Any] = {
+        "type": "object",
+        "properties": {"data": {"type": "string", "description": "A chunk as JSON, or at the end `[DONE]`."}},
+        "required": ["data"],
+    }
+    if events:
+        event["properties"] = {
+            "event": {"enum": list(events), "description": "What kind of event it is."},
+            "data": {"type": "string", "contentMediaType": JSON, "description": "What it says, as JSON."},
+            "id": {"type": "string", "description": "From here one can go on, where events have ids."},
+        }
+        event["required"] = ["event", "data"]
+    return {200: {"content": {"text/event-stream": {"itemSchema": event}}}}
 
 
 class ErrorDetail(BaseModel):

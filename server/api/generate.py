@@ -17,7 +17,7 @@ from server.api.answers import Follower
 from server.api.body import read_json
 from server.api.departure import departing, unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import IDEMPOTENCY, SESSION, STREAMED, TURN, described
+from server.api.describe import IDEMPOTENCY, SESSION, TURN, described, streamed
 from server.api.prompts import check_length
 from server.api.schemas.answers import GeneratedAnswer
 from server.api.schemas.common import parse
@@ -76,7 +76,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         body=GenerateRequest,
         headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other=STREAMED,
+        other=streamed("start", "token", "done", "error"),
     ),
 )
 async def generate(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:

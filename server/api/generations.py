@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.api.answers import Follower, generation_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import described
+from server.api.describe import described, streamed
 from server.api.schemas.answers import GenerationAnswer
 from server.api.schemas.common import Query, parse
 from server.api.sse import EventStream
@@ -27,7 +27,10 @@ class EventsQuery(Query):
     """The query of the events route."""
 
     after: str | None = Field(
-        None, max_length=32, description="The id of the last event that was seen; stands before `Last-Event-ID`."
+        None,
+        max_length=32,
+        description="The id of the last event that was seen; stands before `Last-Event-ID`.",
+        json_schema_extra={"pattern": EVENT_ID.pattern},
     )
 
 
@@ -53,7 +56,7 @@ async def get_generation(generation_id: str, tenant: TenantDep, backend: Backend
             }
         },
         other={
-            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            **streamed("start", "token", "done", "error"),
             204: {"description": "It has ended, and nothing is left to send."},
         },
     ),

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import IDEMPOTENCY, MODEL, SESSION, STREAMED, described
+from server.api.describe import IDEMPOTENCY, MODEL, SESSION, described, streamed
 from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
 from server.api.openai.chunks import CHUNKS, TextShape
 from server.api.openai.models import check_model
@@ -39,7 +39,7 @@ router = APIRouter()
         body=CompletionRequest,
         headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other=STREAMED,
+        other=streamed(),
     ),
 )
 async def completions(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
