@@ -13,7 +13,7 @@ from starlette.responses import Response
 from server.api.backend import View
 from server.api.body import read_json
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import IDEMPOTENCY, MODEL, SESSION, STREAMED, described
+from server.api.describe import IDEMPOTENCY, MODEL, SESSION, described, streamed
 from server.api.openai.choices import Answering, Caller, Choice, calling, choice_seed, renamed
 from server.api.openai.chunks import CHUNKS, ChatShape
 from server.api.openai.history import Base
@@ -77,7 +77,7 @@ router = APIRouter()
         body=ChatRequest,
         headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other=STREAMED,
+        other=streamed(),
     ),
 )
 async def chat_completions(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:

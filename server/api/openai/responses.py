@@ -17,7 +17,7 @@ from server.api.answers import Follower, GenerationFailedError
 from server.api.body import read_json
 from server.api.departure import unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
-from server.api.describe import CONVERSATION, IDEMPOTENCY, MODEL, RESPONSE, STREAMED, described
+from server.api.describe import CONVERSATION, IDEMPOTENCY, MODEL, RESPONSE, described, streamed
 from server.api.middleware import Facts
 from server.api.openai.choices import Caller, calling
 from server.api.openai.models import check_model
@@ -42,6 +42,11 @@ EVENTS = """
 
 Each has a `sequence_number`, from which `GET /v1/responses/{response_id}?stream=true&starting_after=` goes on."""
 
+NAMED = (
+    *("response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"),
+    *("response.output_text.delta", "response.output_text.done", "response.content_part.done"),
+    *("response.output_item.done", "response.completed", "response.incomplete", "response.failed", "error"),
+)
 EXAMPLES: dict[str, dict[str, Any]] = {
     "A text": {"model": MODEL, "input": "Why is the sky blue?", "max_output_tokens": 128},
     "After another response: only what is new": {
@@ -72,7 +77,7 @@ router = APIRouter()
         body=ResponseRequest,
         headers=IDEMPOTENCY,
         examples=EXAMPLES,
-        other=STREAMED,
+        other=streamed(*NAMED),
     ),
 )
 async def create_response(request: Request, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
@@ -148,7 +153,7 @@ class _Answer:
         done="The response as it stands, or (`?stream=true`) its events." + EVENTS,
         answer=ResponseAnswer,
         query=GetResponse,
-        other=STREAMED,
+        other=streamed(*NAMED),
     ),
 )
 async def get_response(
@@ -187,16 +192,16 @@ async def delete_response(response_id: str, tenant: TenantDep, backend: BackendD
     was made for this response alone."""
     record = await backend.store.responses.get(tenant, response_id)
     _note(facts, record)
+    running = await stopped(record, backend)
     await backend.store.responses.delete(record)
+    if running:
+        undoing = backend.spawn(undone(record, backend), name="undo")
+        await asyncio.wait({undoing}, timeout=CANCEL_WAIT_S)
     return {"id": record.id, "object": "response", "deleted": True}
 
 
 @router.post("/v1/responses/{response_id}/cancel", **described(done="How far it got.", answer=ResponseAnswer))
-    running = await stopped(record, backend)
 async def cancel_response(response_id: str, tenant: TenantDep, backend: BackendDep, facts: FactsDep) -> Response:
-    if running:
-        undoing = backend.spawn(undone(record, backend), name="undo")
-        await asyncio.wait({undoing}, timeout=CANCEL_WAIT_S)
     """Cancel a background response. What it had said stands; the answer waits a moment for its end."""
     record = await backend.store.responses.get(tenant, response_id)
     _note(facts, record)
