@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,79 +9,11 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from support.checkpoint import tiny_checkpoint
-from support.fleet import Fleet, fleet
+from support.fleet import Fleet
+from support.openai_clients import KEYS, SAY, ask, assistant, of, read, rendered_after, told, user
+from support.serving import Process
 
 pytestmark = pytest.mark.timeout(300)
-
-KEYS = {"alice": "key-of-alice", "bob": "key-of-bob"}
-# Without a penalty this model only repeats the token it read last.
-SAY: dict[str, Any] = {
-    "model": "tiny",
-    "max_tokens": 12,
-    "temperature": 0.0,
-    "extra_body": {"repetition_penalty": 5},
-}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One worker; two tenants; no memory beyond the slots that could hide what the store holds."""
-    folder = tmp_path_factory.mktemp("clients")
-    hashes = [f"{name}:{hashlib.sha256(key.encode()).hexdigest()}" for name, key in KEYS.items()]
-    settings = {
-        "model": str(tiny_checkpoint(folder / "tiny")),
-        "slots": "4",
-        "sliding_window": "64",
-        "batch_invariant": "true",
-        "api_keys": ",".join(hashes),
-        "model_aliases": "gpt-4o-mini,other=somewhere-else",
-        "max_tokens_limit": "4096",
-        "max_tokens_default": "16",
-    }
-    with fleet(folder, **settings) as one:
-        one.worker()
-        yield one
-
-
-@pytest.fixture(scope="module")
-def url(running: Fleet) -> str:
-    return running.api()[0]
-
-
-def of(url: str, who: str = "alice") -> OpenAI:
-    return OpenAI(base_url=f"{url}/v1", api_key=KEYS[who], max_retries=0, timeout=60)
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[OpenAI]:
-    with of(url) as one:
-        yield one
-
-
-def user(text: str) -> dict[str, Any]:
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": text}
-
-
-def ask(client: OpenAI, messages: list[Any], **more: Any) -> tuple[str, Any, dict[str, Any]]:
-    """The text, the whole answer, and what it says of itself beside OpenAI's fields."""
-    more["extra_body"] = SAY["extra_body"] | more.get("extra_body", {})
-    answer = client.chat.completions.create(messages=messages, **(SAY | more))
-    return answer.choices[0].message.content or "", answer, answer.model_extra["perennial"]
-
-
-def read(answer: Any) -> int:
-    """Tokens that were read for an answer, rather than taken from a state; one of them is the last turn's pending."""
-    return int(answer.usage.prompt_tokens - answer.usage.prompt_tokens_details.cached_tokens)
-
-
-def rendered(text: str) -> int:
-    """Tokens of a user's message after a turn: <|im_start|>user\\n…<|im_end|>\\n<|im_start|>assistant\\n"""
-    return 1 + len("user\n") + len(text.encode()) + 1 + len("\n") + 1 + len("assistant\n")
 
 
 def test_a_history_that_is_resent_is_read_once(client: OpenAI):
@@ -98,8 +28,7 @@ def test_a_history_that_is_resent_is_read_once(client: OpenAI):
         assert session in (None, about["session_id"])
         if i:
             assert answer.usage.prompt_tokens_details.cached_tokens == length - 1
-            # An answer that was cut off is closed first: <|im_end|>\n
-            assert read(answer) == rendered(question) + (3 if finish == "length" else 2)
+            assert read(answer) == rendered_after(question, cut_off=finish == "length")
         session, finish = about["session_id"], answer.choices[0].finish_reason
         length = answer.usage.total_tokens
         texts.append(text)
@@ -163,6 +92,26 @@ def test_a_history_is_known_to_every_api_and_after_a_restart(running: Fleet, cli
         _, _, last = ask(third, messages)
     assert (last["continued_from"], last["session_id"]) == (on["turn"], about["session_id"])
     process.stop()
+
+
+def test_a_history_is_known_to_another_worker(running: Fleet, workers: list[Process], client: OpenAI):
+    """The state is brought back, and what had to be read again for it is said."""
+    questions = ["Who is there?", "Since when?", "And who now?"]
+    messages: list[Any] = []
+    texts, length = [], 0
+    for question in questions:
+        if question == questions[-1]:
+            workers.append(running.worker())
+            assert workers.pop(0).stop() == 0
+        text, answer, about = ask(client, [*messages, user(question)])
+        assert about["known_messages"] == len(messages)
+        replayed = about["restored"]["replayed_tokens"]
+        assert answer.usage.prompt_tokens_details.cached_tokens + replayed == max(length - 1, 0)
+        length = answer.usage.total_tokens
+        texts.append(text)
+        messages += [user(question), assistant(text)]
+    assert about["restored"]["from"] == "redis"
+    assert texts == told(client, questions)
 
 
 def test_tenants_never_share_a_history(url: str):
