@@ -14,7 +14,7 @@ It knows nothing of sessions or of where a state lies.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -114,7 +114,7 @@ class Operation:
     kind: Kind
     scope: Scope = Scope.MEMORY
     layers: tuple[int, ...] | None = None
-    cut: Cut = Cut()
+    cut: Cut = field(default_factory=Cut)
     done: Mapping[tuple[int, int, int], tuple[int, int]] | None = None
 
     def to_json(self) -> dict[str, Any]:

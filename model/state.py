@@ -20,7 +20,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -28,6 +28,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from model.spec_hash import spec_hash
+
+if TYPE_CHECKING:
+    from model.memory import Memory
 
 
 class StateError(ValueError):
@@ -188,6 +191,11 @@ class Model(Protocol):
     @property
     def vocab_size(self) -> int:
         """V, the width of the logits."""
+        ...
+
+    @property
+    def memory(self) -> Memory:
+        """What it remembers beyond its window, to be looked at, reset, cleaned and frozen."""
         ...
 
     def advance(self, tokens: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:

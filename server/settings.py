@@ -155,6 +155,26 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
+    # Cleaning memories unasked
+    memory_clean_idle_s: float = setting(
+        0.0, "serve worker", "Clean a session's memory when it has been idle for so long; 0 = never.", ge=0, le=10**9
+    )
+    memory_clean_every_writes: int = setting(
+        0, "serve worker", "Clean a session's memory after so many writes to it (segments or tokens); 0 = never.", ge=0
+    )
+    memory_clean_rank: float = setting(
+        0.0, "serve worker", "Clean a session's memory above this mean effective rank; 0 = never.", ge=0, le=10**6
+    )
+    memory_clean_energy: float = setting(
+        0.95, "serve worker", "What such a cleaning keeps: the part of the energy that drop_top leaves.", gt=0, le=1
+    )
+    memory_clean_max_rank: int = setting(
+        0, "serve worker", "What such a cleaning keeps: at most so many components; 0 = any.", ge=0
+    )
+    memory_clean_drop_top: int = setting(
+        0, "serve worker", "What such a cleaning drops first: so many of the strongest components.", ge=0
+    )
+
     # Who
     api_keys: Annotated[tuple[str, ...], NoDecode] = setting(
         (),

@@ -33,7 +33,7 @@ class GenerationFailedError(PerennialError):
         self.answer = {
             "message": self.message,
             "type": str(error.get("type") or self.type),
-            "param": self.param,
+            "param": error.get("param"),
             "code": str(error.get("code") or self.code),
         }
         given = error.get("status")

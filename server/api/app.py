@@ -21,12 +21,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from model.tokenizer import Tokenizer
-from server.api import docs, generate, generations, ops, sessions, text
+from server.api import docs, generate, generations, memory, ops, sessions, text
 from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
 from server.api.describe import DocumentedApp
 from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
 from server.api.openai import chat, completions, conversations, models, responses
+from server.api.protocol import Protocol
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
 
@@ -68,7 +69,10 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=backend.metrics)
-    native, openai = (generate, generations, sessions, text), (chat, completions, responses, conversations, models)
+    native, openai = (
+        (generate, generations, sessions, memory, text),
+        (chat, completions, responses, conversations, models),
+    )
     for routes in (*native, *openai, ops, docs):
         app.include_router(routes.router)
 
@@ -128,6 +132,8 @@ async def serve(app: FastAPI, sock: socket.socket, settings: Settings) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT, then finish what is streaming, within `drain_s`."""
     config = uvicorn.Config(
         app,
+        http=Protocol,
+        ws="none",  # whatever happens to be installed
         log_config=None,
         access_log=False,
         server_header=False,

@@ -165,6 +165,9 @@ async def rewind_session(
     body = parse(RewindSession, await read_json(request, backend.settings.max_body_bytes))
     session = await _session(session_id, tenant, backend, facts)
     rewound = await backend.store.branches.rewind(session, turns=body.turns, to_turn=body.to_turn)
+    if rewound.head is not None and (digest := await backend.store.history.digest(rewound.head)) is not None:
+        # Operations share their conversation's hash: a client that resends it goes on from here.
+        await backend.store.history.note(digest, rewound.id, rewound.head)
     return session_json(rewound, await backend.look())
 
 

@@ -11,6 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition
 
+from torch import Tensor
+
 from model.state import State
 from server.engine.request import EngineStoppedError, Request
 
@@ -61,6 +63,15 @@ class Copy:
     result: Future[State]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Probe:
+    """The logits after one more token, of a state that nobody else has."""
+
+    state: State
+    token: int
+    result: Future[Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class Park:
     """Stop (parked) or go on (not parked) reading for that request."""
@@ -77,7 +88,7 @@ class Drain:
     done: Future[None]
 
 
-Command = Submit | Cancel | Keep | Drop | Forget | Copy | Park | Drain
+Command = Submit | Cancel | Keep | Drop | Forget | Copy | Probe | Park | Drain
 
 
 class Inbox:

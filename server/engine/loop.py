@@ -14,9 +14,10 @@ from concurrent.futures import Future
 from threading import Thread
 
 import torch
+from torch import Tensor
 
 from model.state import Model, State
-from server.engine.inbox import Cancel, Copy, Drain, Drop, Forget, Inbox, Keep, Park, Submit
+from server.engine.inbox import Cancel, Copy, Drain, Drop, Forget, Inbox, Keep, Park, Probe, Submit
 from server.engine.request import Output, Request, Stats
 from server.engine.runner import Runner
 from server.engine.scheduler import Budget
@@ -95,6 +96,12 @@ class Engine:
         """A copy of a warm row on the CPU, one row, made between ticks; `KeyError` in it where there is none."""
         result: Future[State] = Future()
         self._inbox.put(Copy(key, result))
+        return result
+
+    def probe(self, state: State, token: int) -> Future[Tensor]:
+        """The logits (V,) after this token, read between ticks into `state`: one row, which nobody else may have."""
+        result: Future[Tensor] = Future()
+        self._inbox.put(Probe(state, token, result))
         return result
 
     def park(self, request_id: str) -> None:

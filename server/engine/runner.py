@@ -57,6 +57,13 @@ class Runner:
             self._draw(ready, logits[0] if len(logits) == 1 else torch.cat(logits), ran)
         return ran
 
+    @torch.inference_mode()
+    def probe(self, state: State, token: int) -> Tensor:
+        """The logits (V,) on the CPU after one token, read into a state of one row."""
+        tokens, lengths = as_rows([[token]])
+        out, _ = self._model.advance(tokens.to(self._device), lengths.to(self._device), state)
+        return out[0].cpu().clone()
+
     def _read(
         self, batch: Sequence[Job], count: int, state: State, ran: Ran, ready: list[Job], logits: list[Tensor]
     ) -> None:

@@ -15,9 +15,10 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
-from model.state import State
-from server.engine.inbox import Cancel, Copy, Drain, Drop, Forget, Inbox, Keep, Park, Submit
+from server.engine.inbox import Cancel, Copy, Drain, Drop, Forget, Inbox, Keep, Park, Probe, Submit
 from server.engine.job import Job
 from server.engine.request import Admitted, Cold, Finish, Finished, Output, Request, Stats, Tier, Token
 from server.engine.runner import Ran, Runner
@@ -25,6 +26,7 @@ from server.engine.scheduler import HEAD_START, Budget, FairQueue, plan
 from server.engine.slots import Slots
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class Ticker:
@@ -94,7 +96,9 @@ class Ticker:
                 case Forget(key):
                     self._slots.forget(key)
                 case Copy(key, result):
-                    self._copy(key, result)
+                    _answer(result, partial(self._slots.copy, key))
+                case Probe(state, token, logits):
+                    _answer(logits, partial(self._runner.probe, state, token))
                 case Park(request_id, parked):
                     for job in self._live():
                         if job.id == request_id:
@@ -197,15 +201,6 @@ class Ticker:
         timings = job.timings(self._clock())
         self._outputs.append(Finished(job.id, reason, tuple(job.generated), job.read, held, error, timings))
 
-    def _copy(self, key: str, result: Future[State]) -> None:
-        """Answer a `copy`, unless nobody waits for it any more."""
-        if not result.set_running_or_notify_cancel():
-            return
-        try:
-            result.set_result(self._slots.copy(key))
-        except Exception as error:  # whoever asked is told; a copy that failed concerns nobody else
-            result.set_exception(error)
-
     def _interrupt_late(self) -> None:
         """While draining nothing begins, and at the deadline nothing goes on."""
         if self._deadline is not None:
@@ -255,3 +250,13 @@ class Ticker:
         self._hear()
         self._end(self._live(), Finish.interrupted)
         self._hand_over()
+
+
+def _answer(result: Future[_T], work: Callable[[], _T]) -> None:
+    """Do what somebody waits for, unless nobody does any more."""
+    if not result.set_running_or_notify_cancel():
+        return
+    try:
+        result.set_result(work())
+    except Exception as error:  # whoever asked is told; what failed concerns nobody else
+        result.set_exception(error)

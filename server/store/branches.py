@@ -129,11 +129,13 @@ class BranchStore:
         else:
             if turns is None or turns < 1:
                 raise InvalidRequest("turns is at least 1.", param="turns")
+            # Operations on the memory go with the turn of the conversation before them, uncounted.
+            said = [turn for turn in history if turn.operation is None]
             whole = not history or history[0].parent is None
-            if turns > len(history) or (turns == len(history) and not whole):
-                most = len(history) if whole else len(history) - 1
+            most = len(said) if whole or history[0].operation is not None else len(said) - 1
+            if turns > most:
                 raise TurnNotFound(f"Session {session.id} can be rewound by {most} turns at most.", param="turns")
-            head = history[-turns - 1].id if turns < len(history) else None
+            head = said[-turns].parent
         figures = await self._figures(session, history[::-1], head)
         keys, lineage = self._c.keys, ids.lineage_of(session.id)
         word, *rest = await self._c.connection.run(
@@ -179,8 +181,6 @@ class BranchStore:
         turn = kept[back]
         return turn.length, turn.end, session.turns - back, len(kept) - back, need.nbytes
 
-    async def delete(self, tenant: str, session_id: str) -> None:
-        """Raises SessionNotFound, SessionGone, SessionBusy while it runs a turn."""
     async def undo(self, tenant: str, session_id: str, generation_id: str, *, own: bool) -> None:
         """Take back a turn that has just ended, where its session still stands at it, and what its generation left.
 
@@ -209,6 +209,8 @@ class BranchStore:
             if await self._retention.prune(lineage):
                 break
 
+    async def delete(self, tenant: str, session_id: str) -> None:
+        """Raises SessionNotFound, SessionGone, SessionBusy while it runs a turn."""
         session = await self._sessions.get_session(tenant, session_id)
         keys, lineage = self._c.keys, ids.lineage_of(session_id)
         word, *rest = await self._c.connection.run(

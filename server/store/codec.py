@@ -61,6 +61,7 @@ def encode_turn(turn: Turn) -> bytes:
             "finish": turn.finish,
             "created": turn.created,
             **({"digest": turn.digest} if turn.digest else {}),
+            **({"operation": dict(turn.operation)} if turn.operation else {}),
         }
     )
     body = _HEAD.pack(_MAGIC, _VERSION, len(header)) + header + _int32(turn.tokens)
@@ -100,6 +101,7 @@ def decode_turn(turn_id: str, data: bytes) -> Turn:
             finish=header["finish"],
             created=header["created"],
             digest=header.get("digest"),
+            operation=header.get("operation"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise corrupt(f"its header can't be read ({type(error).__name__})") from None
@@ -116,6 +118,7 @@ def decode_outline(turn_id: str, head: bytes, nbytes: int) -> Outline:
             *(turn_id, parent, (nbytes - len(head) - _CHECK) // 4, int(header["length"]), End(header["end"]), nbytes),
             finish=str(header["finish"]),
             created=float(header["created"]),
+            operation=header["operation"]["kind"] if "operation" in header else None,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptState(f"turn {turn_id} is corrupt: its header can't be read ({type(error).__name__})") from None

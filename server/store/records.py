@@ -1,7 +1,8 @@
 """The messages between api, store and worker: frozen records of plain numbers, strings and bytes.
 
 A session is a sequence of tokens x_0 … x_{N-1} (`length` N). Its state has read N-1 of them; the last is pending.
-A turn is immutable and holds the run it appended: what it read, then what it generated.
+A turn is immutable and holds the run it appended: what it read, then what it generated; or, with no run at all, what
+was done to the session's memory.
 They know nothing of Redis, of tensors or of text.
 """
 
@@ -54,7 +55,8 @@ class Turn:
 
     tokens: the run it appended, int32 each. length: tokens of the sequence up to and with this turn. end: an `End`.
     finish: the finish reason ("stop", "length", "cancelled"). created: Unix time, s. digest: of the conversation up to
-    and with it (history.py), where it was begun with one.
+    and with it (history.py), where it was begun with one. operation: of a turn that appends nothing, what it did to the
+    memory: plain JSON, complete enough to be done again (`model.memory.Operation`).
     """
 
     id: str
@@ -65,11 +67,13 @@ class Turn:
     finish: str
     created: float
     digest: str | None = None
+    operation: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A turn's place in the tree. tokens: how many it appended; nbytes: stored for it; the rest as in `Turn`."""
+    """A turn's place in the tree. tokens: how many it appended; nbytes: stored for it; operation: its kind, None for a
+    turn of the conversation; the rest as in `Turn`."""
 
     id: str
     parent: str | None
@@ -79,6 +83,7 @@ class Outline:
     nbytes: int
     finish: str = ""
     created: float = 0.0
+    operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,9 @@ class TurnRequest:
 
     sampling: fields of `model.sampling.SamplingParams` by name, the seed among them. on_disconnect: "cancel" or
     "continue". continue_final: the input ends in an assistant message that is to be continued. history: the digest of
-    the conversation up to and with the input (history.py), where the turn is to be found by it.
+    the conversation up to and with the input (history.py), where the turn is to be found by it. operation: to be done
+    to the session's memory instead of reading and generating anything; as in `Turn`; with `store` false it is only
+    tried. by: who asked for that, "client" or "policy".
     """
 
     input_ids: tuple[int, ...]
@@ -152,11 +159,16 @@ class TurnRequest:
     on_disconnect: str = "cancel"
     continue_final: bool = False
     history: str | None = None
+    operation: Mapping[str, Any] | None = None
+    by: str = "client"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a generation ended. turn: the committed turn, None where nothing was kept. error: in OpenAI's shape."""
+    """How a generation ended. turn: the committed turn, None where nothing was kept. error: in OpenAI's shape.
+
+    report: of an operation on the memory, what it found and did, as plain JSON.
+    """
 
     finish_reason: str
     usage: Mapping[str, Any]
@@ -164,6 +176,7 @@ class Result:
     position: int
     turn: str | None = None
     error: Mapping[str, Any] | None = None
+    report: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,10 +244,11 @@ def chain(session: Session, stored: Mapping[str, bytes], stop: frozenset[str]) -
         if turn.length != length:
             raise CorruptState(f"turn {wanted} of session {session.id} ends at {turn.length}, {length} is due")
         turns.append(turn)
-        # Each link shortens what is left, so a chain that bites its tail ends here too.
         length -= len(turn.tokens)
-        if length < 0 or not turn.tokens:
+        if length < 0 or bool(turn.tokens) is (turn.operation is not None):
             raise CorruptState(f"turn {wanted} of session {session.id} is longer than what it ends, or empty")
+        if len(turns) > len(stored):
+            raise CorruptState(f"turn {wanted} of session {session.id} is among its own ancestors")
         wanted = turn.parent
     if wanted is None and length != 0:
         raise CorruptState(f"the first turn of session {session.id} begins at {length}, not at 0")

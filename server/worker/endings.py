@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model.sampling import SamplingParams
 from model.state import StateSpec
 from server.engine.loop import Engine
-from server.engine.request import EngineStoppedError, Finished, Request
+from server.engine.request import EngineStoppedError, Finished
 from server.errors import PerennialError
 from server.logs import get_logger
 from server.store.records import Begun, Outcome, Turn
@@ -21,7 +20,9 @@ from server.worker.claims import Claims
 from server.worker.hand import InHand
 from server.worker.metrics import WorkerMetrics
 from server.worker.patience import Patience
-from server.worker.tiers import from_store
+from server.worker.policies import Policies
+from server.worker.reading import Reading, ReadingFailedError
+from server.worker.tiers import UnsettledError, from_store
 from server.worker.turn import Ending, RunningTurn
 from server.worker.warm import WarmSessions
 
@@ -40,6 +41,8 @@ class Endings:
         claims: Claims,
         warm: WarmSessions,
         patiently: Patience,
+        reading: Reading,
+        policies: Policies,
         metrics: WorkerMetrics,
     ) -> None:
         self._store = store
@@ -49,8 +52,9 @@ class Endings:
         self._claims = claims
         self._warm = warm
         self._patiently = patiently
+        self._reading = reading
+        self._policies = policies
         self._metrics = metrics
-        self._rebuilding: dict[str, tuple[Begun, Turn, int]] = {}  # by the engine's request
         self._connected: Engine | None = None
 
     def connect(self, engine: Engine) -> None:
@@ -66,29 +70,16 @@ class Endings:
         """End a turn with what it generated, and keep its row warm where that is the session's state."""
         begun, committed = turn.begun, ending.turn
         keeps = committed is not None and ending.warm and finished.held
-        worker = self._worker_id if keeps else None
-        try:
-            if committed is not None and committed.digest is not None:
-                digest, session, name = committed.digest, begun.session.id, committed.id
-                await self._patiently(lambda: self._store.history.note(digest, session, name), "note")
-            with self._metrics.commit_seconds.time():
-                outcome = await self._patiently(
-                    lambda: self._store.turns.commit(begun, committed, ending.result, ending.final, worker), "commit"
-                )
-        except PerennialError as error:
-            await self.fail(turn, error)
+        if not await self.write(turn, ending, self._worker_id if keeps else None):
             return
-        if outcome is Outcome.FENCED:
-            self.lost(turn)
-            return
-        self._log(turn, ending)
-        self._hand.remove(turn)
         assert turn.restored is not None
         saved = self._warm.saved(begun.session, turn.restored.saved)
         if keeps:
             assert committed is not None
             self._engine.keep(turn.id, committed.id, committed.tokens[-1])
             self._warm.keep(begun, committed, saved)
+            if self._policies.on:
+                self._hand.spawn(self._policies.committed(begun.session, committed.id))
         else:
             if finished.held:
                 self._engine.drop(turn.id)
@@ -99,6 +90,28 @@ class Endings:
                 if self._warm.due(committed, saved):
                     self._hand.spawn(self._rebuild(begun, committed, saved))
         await self._claims.release(turn.id)
+
+    async def write(self, turn: RunningTurn, ending: Ending, worker: str | None) -> bool:
+        """End a turn in the store. False where it could not be: it has then been failed, or lost. worker: who keeps the
+        state warm."""
+        begun, committed = turn.begun, ending.turn
+        try:
+            if committed is not None and committed.digest is not None:
+                digest, session, name = committed.digest, begun.session.id, committed.id
+                await self._patiently(lambda: self._store.history.note(digest, session, name), "note")
+            with self._metrics.commit_seconds.time():
+                outcome = await self._patiently(
+                    lambda: self._store.turns.commit(begun, committed, ending.result, ending.final, worker), "commit"
+                )
+        except PerennialError as error:
+            await self.fail(turn, error)
+            return False
+        if outcome is Outcome.FENCED:
+            self.lost(turn)
+            return False
+        self._log(turn, ending)
+        self._hand.remove(turn)
+        return True
 
     async def fail(self, turn: RunningTurn, error: Exception) -> None:
         """End a turn with an error that its client can read."""
@@ -149,30 +162,11 @@ class Endings:
         session = replace(begun.session, head=turn.id, length=turn.length, end=turn.end)
         try:
             restored = await from_store(self._store, session, self._spec)
-            request = Request(
-                id=f"rebuild {turn.id}",
-                session=session.id,
-                group=session.tenant,
-                tokens=restored.unread[:-1],
-                state=restored.state,
-                sampling=SamplingParams(),
-                max_tokens=0,
-            )
-            self._rebuilding[request.id] = (begun, turn, saved)
-            self._engine.submit(request)
-        except (PerennialError, EngineStoppedError) as error:  # the log is whole without it
+            await self._reading.to_slot(session, restored, turn.id)
+        except (PerennialError, EngineStoppedError, ReadingFailedError, UnsettledError) as error:
+            # The log is whole without it.
             log.warning("state not rebuilt", session=session.id, error=str(error))
-
-    def of_no_turn(self, finished: Finished) -> None:
-        """A rebuilt state is kept; of a turn that lost its fence or failed, nobody waits for anything."""
-        rebuilt = self._rebuilding.pop(finished.id, None)
-        if not finished.held:
             return
-        if rebuilt is None:
-            self._engine.drop(finished.id)
-            return
-        begun, turn, saved = rebuilt
-        self._engine.keep(finished.id, turn.id, turn.tokens[-1])
         if self._hand.runs(begun.session.id):
             self._engine.forget(turn.id)  # the session has gone on without it
         else:

@@ -16,6 +16,7 @@ from prometheus_client import start_http_server
 
 from model.kernels import choose_ops
 from model.registry import Loaded, load_model
+from model.svd_clean import Cut
 from model.tokenizer import Tokenizer, load_tokenizer
 from server.engine.loop import Engine
 from server.logs import get_logger
@@ -23,6 +24,7 @@ from server.settings import Settings
 from server.store.store import StoreOptions, open_store
 from server.worker.beat import Heartbeat
 from server.worker.metrics import WorkerMetrics
+from server.worker.policies import CleanPolicy
 from server.worker.worker import Identity, Policy, Worker
 
 log = get_logger()
@@ -70,8 +72,18 @@ async def run(settings: Settings) -> None:
     metrics.state_bytes.set(loaded.model.spec.nbytes)
     fingerprint = f"{loaded.fingerprint}-{tokenizer.fingerprint[:8]}"
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    policy = Policy(settings.slots, settings.snapshot_every, settings.store_patience_s, settings.ram_bytes)
-    worker = Worker(store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec), policy, metrics)
+    policy = Policy(
+        *(settings.slots, settings.snapshot_every, settings.store_patience_s, settings.ram_bytes),
+        clean=CleanPolicy(
+            settings.memory_clean_idle_s,
+            settings.memory_clean_every_writes,
+            settings.memory_clean_rank,
+            Cut(settings.memory_clean_energy, settings.memory_clean_max_rank or None, settings.memory_clean_drop_top),
+        ),
+    )
+    worker = Worker(
+        store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec, loaded.model.memory), policy, metrics
+    )
     engine = Engine(
         loaded.model,
         settings.slots,

@@ -64,6 +64,25 @@ class WorkerMetrics:
         )
         self.store_errors = Counter("perennial_store_errors", "Calls that the store did not answer.", registry=r)
 
+        # Operations on the memory
+        self.operations = Counter(
+            "perennial_memory_operations",
+            "Operations on memories: their kind, who asked (client, policy), whether they were kept or only tried.",
+            ["kind", "by", "outcome"],
+            registry=r,
+        )
+        self.operation_seconds = Histogram(
+            "perennial_memory_operation_seconds", "An operation on a memory.", ["kind"], buckets=SECONDS, registry=r
+        )
+        self.policies = Counter(
+            "perennial_memory_policies", "Cleanings asked for by policy: idle, writes, rank.", ["policy"], registry=r
+        )
+        self.operations_settled = Counter(
+            "perennial_memory_operations_settled",
+            "Operations done again on the way to a state, their snapshot lost.",
+            registry=r,
+        )
+
         # The engine
         self.slots = Gauge("perennial_slots", "Slots, by what they are doing.", ["kind"], registry=r)
         self.sampled_tokens = Gauge("perennial_engine_sampled_tokens", "Tokens sampled since the start.", registry=r)

@@ -41,11 +41,13 @@ def from_snapshot(spec: StateSpec, snapshot: Snapshot, fingerprint: str) -> Stat
 
 
 def _validate(state: State) -> None:
-    """The kernels find their place in the window from `position`, unchecked: a negative or an overflowing one would
-    have them write elsewhere. No other leaf says where anything lies."""
+    """The kernels find their place in the window from `position` and, where there is one, `origin`, unchecked: a
+    negative or an overflowing one would have them write elsewhere. No other leaf says where anything lies."""
     position, pending = int(state["position"][0]), int(state["pending"][0])
     if not 0 <= position <= MAX_POSITION:
         raise CorruptState(f"the state says position {position}; it is from 0 to {MAX_POSITION}")
+    if "origin" in state and not 0 <= (origin := int(state["origin"][0])) <= position:
+        raise CorruptState(f"the state says its window began at {origin}; it stands at {position}")
     if not 0 <= pending <= MAX_TOKEN + 1:
         raise CorruptState("the state's pending token is none")
 

@@ -1,6 +1,7 @@
 """Where a session's state comes from: a warm slot, RAM, else the store's nearest snapshot and the log after it.
 
-Invariant: nothing is re-read in silence; `Restored` says which tier it was and how many tokens are replayed.
+Invariants: nothing is re-read in silence, `Restored` says which tier it was and how many tokens are replayed; and
+nothing is replayed across an operation on the memory, which changed what the tokens before it had left (`Unsettled`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,20 @@ from dataclasses import dataclass
 
 from model.state import State, StateSpec
 from server.errors import CorruptState, FingerprintMismatch
-from server.store.records import Session
+from server.store.records import Session, Turn
 from server.store.store import Store
 from server.worker.states import from_snapshot
 
 # Times that a list of snapshots is looked at which keeps changing.
 LOOKS = 4
+
+
+class UnsettledError(Exception):
+    """The log holds an operation on the memory whose snapshot is not there: it is to be done again first."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__(f"the state at turn {turn.id} is not stored")
+        self.turn = turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ async def from_store(store: Store, session: Session, spec: StateSpec) -> Restore
 
     A snapshot that was listed, and turns behind it, may have been pruned before they are read: where the list is
     another one by then, it is looked at again. Raises `CorruptState` for a damaged or missing turn or snapshot,
-    `FingerprintMismatch` for another model's.
+    `FingerprintMismatch` for another model's, `UnsettledError` with the oldest operation in the log.
     """
     if session.head is None:
         return Restored("new", (), 0)
@@ -72,6 +81,9 @@ async def from_store(store: Store, session: Session, spec: StateSpec) -> Restore
 async def _from(store: Store, session: Session, spec: StateSpec, snapshots: frozenset[str]) -> Restored:
     """`from_store`, of these turns' snapshots."""
     turns = await store.turns.read_turns(session, stop=snapshots)
+    for turn in turns:
+        if turn.operation is not None:
+            raise UnsettledError(turn)
     run = tuple(token for turn in turns for token in turn.tokens)
     base = turns[0].parent if turns else session.head  # the turn whose snapshot the log begins after
     if base is None:

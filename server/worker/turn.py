@@ -204,6 +204,10 @@ class RunningTurn:
         result = Result(reason, usage, timing, position, turn.id if turn else None)
         return Ending(turn, result, self._event("done", done), warm=turn is not None and not cut)
 
+    def done(self, data: dict[str, Any]) -> Event:
+        """The last event, of a turn that generates nothing."""
+        return self._event("done", data)
+
     def appended(self, last: int) -> None:
         """The store has the events up to this number. What was made may never be sent: a `done` whose commit fails."""
         self._appended = last

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from model.state import State
@@ -93,6 +94,14 @@ class WarmSessions:
             self._remember(parked.value.warm, "stale")
         return None
 
+    async def copy(self, session_id: str, turn: str) -> State | None:
+        """A copy of the session's state at that turn, None where it is not here."""
+        warm, parked = self._slots.get(session_id), self._ram.peek(session_id)
+        if warm is not None and warm.turn == turn:
+            with suppress(KeyError):  # its slot was needed by another
+                return await asyncio.wrap_future(self._slotted.copy(turn))
+        return parked.value.state.clone() if parked is not None and parked.turn == turn else None
+
     def missed(self, session: Session) -> str:
         """Why `at_head` had nothing: evicted, cut (by a stop string), dropped (the turn before came to nothing),
         rewound, moved (another worker has had it since), forked, or cold (this worker has not had it, or long ago)."""
@@ -142,13 +151,28 @@ class WarmSessions:
         if warm is None or warm.turn != evicted.key:
             return  # nobody's any more
         del self._slots[evicted.session]
-        state = evicted.state
-        gone = self._ram.put(Held(evicted.session, evicted.key, state.spec.nbytes, Parked(warm, state)))
-        self._show_ram()
-        if not any(left.session == evicted.session for left in gone):
-            self._places.say(evicted.session, evicted.key, "ram")
+        self._park(warm, evicted.state)
         if self._unsaved(warm):
-            self._spawn(self._save(warm, state))
+            self._spawn(self._save(warm, evicted.state))
+
+    def changed(self, begun: Begun, turn: Turn, state: State, saved: int) -> None:
+        """An operation on the memory was committed, and this is what it made of the state. Saved at once: it would have
+        to be done again to what the turns before it left."""
+        session = begun.session
+        self.taken(session, None)
+        self._gone.pop(session.id, None)
+        pending = int(state["pending"][0]) - 1
+        warm = Warm(session, begun.fence, turn.id, turn.length, pending, self._follow(session, turn, saved))
+        self._park(warm, state)
+        self._spawn(self._save(warm, state))
+
+    def _park(self, warm: Warm, state: State) -> None:
+        """Put a state in RAM, and what has to go for it away."""
+        session = warm.session.id
+        gone = self._ram.put(Held(session, warm.turn, state.spec.nbytes, Parked(warm, state)))
+        self._show_ram()
+        if not any(left.session == session for left in gone):
+            self._places.say(session, warm.turn, "ram")
         for left in gone:
             self._remember(left.value.warm, "evicted")
             self._places.say(left.session, left.turn, "redis")

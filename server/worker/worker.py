@@ -5,6 +5,8 @@ events of a tick go to the store in one round trip, before anyone can see them; 
 
     worker    takes turns, pumps the engine's outputs      claims   deliveries in hand
     endings   commit, fail, lost, rebuild                  hand     turns and tasks in hand
+    operating operations on the memory                     reading  a log into a slot, for no turn
+    policies  cleaning memories unasked
     warm      states in slots and RAM (ram), and saved     tiers    a turn's state, from wherever it is
               (saving); the store is told (places)         sweep    turns that nobody enqueued
 
@@ -18,9 +20,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+from model.memory import Memory
 from model.state import StateSpec
 from model.tokenizer import Tokenizer
 from server.engine.loop import Engine
@@ -34,11 +37,14 @@ from server.worker.claims import Claims
 from server.worker.endings import Endings
 from server.worker.hand import InHand
 from server.worker.metrics import WorkerMetrics
+from server.worker.operating import Operating
 from server.worker.patience import Patience
 from server.worker.places import Places
+from server.worker.policies import CleanPolicy, Policies
+from server.worker.reading import Reading
 from server.worker.saving import Saver
 from server.worker.sweep import Sweeper
-from server.worker.tiers import check_fingerprint, from_store
+from server.worker.tiers import check_fingerprint
 from server.worker.turn import RunningTurn
 from server.worker.warm import WarmSessions
 
@@ -50,11 +56,12 @@ MAX_DELIVERIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a worker says of itself and checks sessions against."""
+    """What a worker says of itself and checks sessions against. memory: its model's, None where it has none."""
 
     worker: str
     fingerprint: str
     spec: StateSpec
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class Policy:
     ram_bytes: int = 0
     takeover_s: float = 3.0
     poll_s: float = 1.0
+    clean: CleanPolicy = field(default_factory=CleanPolicy)
 
 
 class Worker:
@@ -105,15 +113,22 @@ class Worker:
             takeover_s=policy.takeover_s,
             poll_s=policy.poll_s,
         )
+        self._reading = Reading()
+        self._policies = Policies(policy.clean, identity.memory, store, self._warm.copy, metrics)
         self._endings = Endings(
-            store, identity.worker, identity.spec, self._hand, self.claims, self._warm, self._patiently, metrics
+            *(store, identity.worker, identity.spec, self._hand, self.claims, self._warm),
+            *(self._patiently, self._reading, self._policies, metrics),
+        )
+        self._operating = Operating(
+            *(store, identity.worker, identity.fingerprint, identity.spec, identity.memory, self.claims),
+            *(self._warm, self._endings, self._reading, self._patiently, metrics),
         )
 
     def connect(self, engine: Engine) -> None:
         """The engine whose `publish` is `hand_over`."""
         self._engine = engine
-        self._warm.connect(engine)
-        self._endings.connect(engine)
+        for part in (self._warm, self._endings, self._reading, self._operating):
+            part.connect(engine)
 
     def hand_over(self, loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[Output]], None]:
         """The engine's `publish`: called on its thread, it only wakes this loop."""
@@ -134,6 +149,7 @@ class Worker:
             group.create_task(self._watch_over(), name="watch over")
             group.create_task(self._places.run(), name="places")
             group.create_task(self._sweeper.run(), name="sweep")
+            group.create_task(self._policies.run(), name="policies")
 
     async def drain(self, within_s: float) -> None:
         """Take no more turns; let the running ones finish, or commit what they have after `within_s`; save states,
@@ -189,7 +205,9 @@ class Worker:
 
     async def _start(self, turn: RunningTurn) -> None:
         check_fingerprint(turn.begun.session, self._identity.fingerprint)
-        if (finished := turn.complete()) is not None:
+        if turn.begun.request.operation is not None:
+            await self._operating.run(turn)
+        elif (finished := turn.complete()) is not None:
             await self._endings.commit(turn, finished, turn.finish(finished)[1])
         else:
             await self._go_on(turn)
@@ -200,7 +218,7 @@ class Worker:
         began = asyncio.get_running_loop().time()
         restored = self._warm.at_head(session)
         if restored is None:
-            restored = await self._patiently(lambda: from_store(self._store, session, self._identity.spec), "restore")
+            restored = await self._operating.restore(turn.begun)
             if restored.tier == "redis":
                 self._metrics.missed.labels(self._warm.missed(session)).inc()
         self._metrics.load_seconds.labels(restored.tier).observe(asyncio.get_running_loop().time() - began)
@@ -224,8 +242,8 @@ class Worker:
             if isinstance(output, Evicted):
                 self._warm.evict(output)
             elif (turn := turns.get(output.id)) is None:
-                if isinstance(output, Finished):
-                    self._endings.of_no_turn(output)
+                if isinstance(output, Finished) and not self._reading.finished(output) and output.held:
+                    self.engine.drop(output.id)  # of a turn that lost its fence or failed
             elif isinstance(output, Admitted):
                 self._admitted(turn)
                 if (start := turn.start()) is not None:

@@ -242,6 +242,44 @@ class Running:
         self.tokens += text.encode()
         return await self._append("token", {"text": text, "token_ids": list(text.encode())})
 
+    async def operate(self) -> Outcome:
+        """End an operation on the memory with a report; what is kept of it is a turn without tokens."""
+        begun, asked = self.begun, self.begun.request.operation
+        assert asked is not None
+        look = asked["kind"] == "inspect"
+        turn = Turn(
+            id=ids.turn_of(begun.generation.id),
+            parent=begun.session.head,
+            tokens=(),
+            length=begun.session.length,
+            end=begun.session.end,
+            finish="operation",
+            created=0.0,
+            operation=asked,
+        )
+        kept = turn if begun.request.store else None
+        place = {"layer": 1, "memory": 0, "head": 0, "rank": 1, "effective_rank": 1.0, "singular_values": [2.0]}
+        more = (
+            {"norm": 2.0, "norm_z": 1.0, "gates": [0.5], "writes": 3}
+            if look
+            else {"retained_rank": 1, "energy_retained": 1.0, "norm": 2.0, "norm_after": 2.0}
+        )
+        said: dict[str, Any] = {
+            "finish_reason": "operation",
+            "usage": {},
+            "timing": {"queued_s": 0.0, "first_token_s": None, "total_s": 0.0},
+            "position": begun.session.length,
+            "turn": kept.id if kept else None,
+            "report": {
+                **asked,
+                "frozen": asked["kind"] == "freeze",
+                "matrices": [place | more] if look or asked["kind"] == "svd-clean" else [],
+            },
+        }
+        self.sequence += 1
+        final = Event(self.sequence, "done", said)
+        return await self.store.turns.commit(begun, kept, Result(**said), final, self.worker)
+
     async def finish(self, reason: str = "stop", *, warm: bool = False) -> Outcome:
         """Commit the turn and say `done`. warm: and that the state stays with this worker."""
         begun, request = self.begun, self.begun.request

@@ -54,6 +54,9 @@ class TurnAnswer(Answer):
     length: int = Field(description="Tokens of the sequence up to and with it.")
     end: str = Field(description="How the sequence ends with it: what the next turn must close before it begins.")
     finish: str = Field(description="Why its generation ended.")
+    operation: str | None = Field(
+        description="Of a turn that appended nothing, what it did to the memory: reset, svd-clean, freeze or unfreeze."
+    )
     created: float = Field(description="Unix time, s.")
 
 

@@ -87,5 +87,6 @@ def turn_json(turn: Outline) -> dict[str, Any]:
         "length": turn.length,
         "end": turn.end.value,
         "finish": turn.finish,
+        "operation": turn.operation,
         "created": turn.created,
     }
