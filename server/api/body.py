@@ -1,7 +1,8 @@
 """Reads a request's body, refusing what is too large before it has arrived.
 
 Stricter than JSON readers usually are, because two readers must never disagree about what was asked: no NaN or
-Infinity, no name twice in one object, no half of a surrogate pair (it has no UTF-8 form), UTF-8 only.
+Infinity, no name twice in one object, no half of a surrogate pair (it has no UTF-8 form), UTF-8 only. Nor an object
+of very many names, which would take long to refuse.
 It does not know what the body is for.
 """
 
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from server.errors import InvalidRequest, TooLarge
 
+MOST_NAMES = 4096  # in one object: far above any that is read, and an error about each of them is cheap
 STALLED_S = 60.0  # how long a client that is sending a body may send nothing
 
 
@@ -100,6 +102,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MOST_NAMES:
+        raise InvalidRequest(f"The body has an object with more than {MOST_NAMES} names.")
     out = dict(pairs)
     if len(out) != len(pairs):
         seen: set[str] = set()

@@ -6,9 +6,9 @@ never repeats a value: it may be somebody's prompt. An explicit null is the same
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from server.api.body import printable
@@ -28,6 +28,10 @@ class Query(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+# A list of any length: told of its first fault only, since a million of them would take minutes and gigabytes to tell.
+Many = Annotated[list[T], Field(fail_fast=True)]
 
 
 def parse(model: type[M], value: object) -> M:

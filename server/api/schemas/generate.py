@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from server.api.schemas.common import Body
+from server.api.schemas.common import Body, Many
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -50,13 +50,13 @@ class GenerateRequest(Body):
         None, min_length=1, max_length=128, description="The session to continue. Absent: a new one is made."
     )
     prompt: str | None = Field(None, min_length=1, description="Raw text, read as it is.")
-    messages: list[Message] | None = Field(
+    messages: Many[Message] | None = Field(
         None,
         min_length=1,
         description="Only the new messages, rendered by the model's template. Where the last one is the assistant's, "
         "it is continued.",
     )
-    input_ids: list[TokenId] | None = Field(
+    input_ids: Many[TokenId] | None = Field(
         None, min_length=1, description="Tokens of the served model, read as they are; at most max_prompt_tokens."
     )
 

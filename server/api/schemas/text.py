@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from server.api.schemas.common import Body
+from server.api.schemas.common import Body, Many
 from server.api.schemas.generate import Message, TokenId
 
 
@@ -11,7 +11,7 @@ class TokenizeRequest(Body):
     """Exactly one of raw text and the messages of a session's first turn."""
 
     prompt: str | None = Field(None, description="Raw text.")
-    messages: list[Message] | None = Field(
+    messages: Many[Message] | None = Field(
         None, min_length=1, description="The messages of a session's first turn, rendered by the model's template."
     )
 
@@ -25,4 +25,4 @@ class TokenizeRequest(Body):
 class DetokenizeRequest(Body):
     """The ids to turn back into text."""
 
-    tokens: list[TokenId] = Field(description="Tokens of the served model; at most max_prompt_tokens.")
+    tokens: Many[TokenId] = Field(description="Tokens of the served model; at most max_prompt_tokens.")

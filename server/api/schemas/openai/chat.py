@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from server.api.schemas.common import Body
+from server.api.schemas.common import Body, Many
 from server.api.schemas.generate import Message
 from server.api.schemas.openai.common import Asked, only
 
@@ -85,7 +85,7 @@ class ChatMessage(Message):
     content: Annotated[str, BeforeValidator(text_of, json_schema_input_type=str | list[TextPart] | None)] = Field(
         "", description="A text, or parts of type text. Only an assistant's may be empty."
     )
-    tool_calls: Annotated[list[ToolCall] | None, BeforeValidator(_or_none)] = Field(
+    tool_calls: Annotated[Many[ToolCall] | None, BeforeValidator(_or_none)] = Field(
         None, description="Calls in the history. Refused where the model's template cannot render them."
     )
     tool_call_id: str | None = Field(None, max_length=256, description="With role tool: which call it answers.")
@@ -118,7 +118,7 @@ class ChatMessage(Message):
 class ChatRequest(Asked):
     """The body. `messages`: the whole conversation, whose known part is recognised; with `session_id` the new ones."""
 
-    messages: list[ChatMessage] = Field(min_length=1, description="The conversation; a last assistant's is continued.")
+    messages: Many[ChatMessage] = Field(min_length=1, description="The conversation; a last assistant's is continued.")
     max_completion_tokens: int | None = Field(None, ge=1, description="Stands before `max_tokens` where both are sent.")
     logprobs: bool = Field(False, description="Report each token's log probability.")
     top_logprobs: int | None = Field(None, ge=0, le=20, description="With `logprobs: true`: the likeliest tokens.")

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from server.api.describe import MODEL
 from server.api.schemas.answers import Answer
-from server.api.schemas.common import Body, Query
+from server.api.schemas.common import Body, Many, Query
 from server.api.schemas.openai.chat import ChatMessage
 from server.api.schemas.openai.common import Neutral, only
 
@@ -127,7 +127,7 @@ class ResponseRequest(Neutral):
         min_length=1, max_length=512, description="The served model's name, or an alias of it.", examples=[MODEL]
     )
     input: Annotated[
-        list[InputMessage],
+        Many[InputMessage],
         Field(min_length=1),
         BeforeValidator(_as_items, json_schema_input_type=_Text | Annotated[list[InputMessage], Field(min_length=1)]),
     ] = Field(description="A user's text, or messages; a last one that is the assistant's is continued.")
