@@ -138,7 +138,9 @@ class Operation:
     def from_json(cls, body: Mapping[str, Any]) -> Operation:
         """What `to_json` made. Raises ValueError, KeyError or TypeError for anything else."""
         layers, done = body.get("layers"), body.get("done")
-        cut = Cut(body["energy_threshold"], body["max_rank"], body["drop_top"]) if body["kind"] == Kind.CLEAN else Cut()
+        cut = Cut()
+        if body["kind"] == Kind.CLEAN:
+            cut = Cut(body["energy_threshold"], body.get("max_rank"), body["drop_top"])
         return cls(
             Kind(body["kind"]),
             Scope(body.get("scope", Scope.MEMORY)),

@@ -17,7 +17,7 @@ import numpy as np
 from server.errors import CorruptState, PerennialError, StoreUnavailable
 from server.store import keys as ids
 from server.store.archive_format import Archive, write_archive
-from server.store.archive_manifest import TurnEntry
+from server.store.archive_manifest import OperationEntry, TurnEntry
 from server.store.blocks import encode_snapshot
 from server.store.branches import BranchStore
 from server.store.codec import encode_turn
@@ -185,6 +185,7 @@ def _entry(turn: Turn) -> TurnEntry:
         end=turn.end.value,
         finish=turn.finish,
         created=turn.created,
+        operation=None if turn.operation is None else OperationEntry.model_validate(dict(turn.operation)),
     )
 
 
@@ -210,6 +211,7 @@ def _encode_turns(archive: Archive, names: Mapping[str, str]) -> dict[str, bytes
                 end=End(turn.end),
                 finish=turn.finish,
                 created=turn.created,
+                operation=None if turn.operation is None else turn.operation.model_dump(exclude_none=True),
             )
         )
     return encoded

@@ -4,11 +4,12 @@
                "snapshots/<i>/<leaf>": the leaves of the i-th snapshot's state, as the model has them
     metadata   "format" "perennial-session", "version" "1", "manifest" JSON, "check" blake2b-128 of that JSON
     manifest   {"model", "fingerprint", "spec", "turns_made", "turns": [{"id", "parent", "count", "length", "end",
-               "finish", "created"}], "leaves": [{"name", "dtype", "shape", "ring"}], "snapshots": [{"turn",
-               "position"}], "checks": {tensor: blake2b-128 of its bytes}}
+               "finish", "created", "operation"}], "leaves": [{"name", "dtype", "shape", "ring"}], "snapshots":
+               [{"turn", "position"}], "checks": {tensor: blake2b-128 of its bytes}}
 
 A file that was read is whole: every turn follows the one before, the first begins at the root or has a snapshot, and
-every state stands where its turn ends and has that turn's last token pending. Whether the tokens are in a vocabulary
+every state stands where its turn ends and has that turn's last token pending; a turn has tokens, or is an operation
+on the memory. Whether the tokens are in a vocabulary
 and the leaves in a specification is for those to say who know a model. The checksums find damage, not malice.
 """
 
@@ -220,7 +221,9 @@ def _stand(turns: tuple[TurnEntry, ...], tokens: NDArray[np.int32], snapshots: M
         at += turn.count
         if (snapshot := snapshots.get(turn.id)) is None:
             continue
-        due = {"position": turn.length - 1, "pending": int(tokens[at - 1]) + 1}
+        due = {"position": turn.length - 1}
+        if at:  # else the pending token is of a turn that is not in the file
+            due["pending"] = int(tokens[at - 1]) + 1
         for name, number in due.items():
             leaf = snapshot.leaves.get(name)
             if leaf is None or leaf.dtype != "int64" or leaf.shape != ():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from server.errors import InvalidArchive
 
@@ -37,16 +38,41 @@ class _Entry(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+_Index = Annotated[int, Field(ge=0, le=1 << 31)]
+
+
+class OperationEntry(_Entry):
+    """What a turn did to the memory, as `model.memory.Operation` writes it."""
+
+    kind: Literal["reset", "svd-clean", "freeze", "unfreeze"]
+    scope: Literal["memory", "window", "all"] | None = None
+    layers: Annotated[list[_Index], Field(max_length=1024)] | None = None
+    energy_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_rank: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    drop_top: _Index | None = None
+    done: (
+        Annotated[list[Annotated[list[_Index], Field(min_length=5, max_length=5)]], Field(max_length=1 << 16)] | None
+    ) = None
+
+
 class TurnEntry(_Entry):
-    """One turn, by ids of the file's own. count: tokens it appended; the rest as in `records.Turn`."""
+    """One turn, by ids of the file's own. count: tokens it appended, none where it is an operation; the rest as in
+    `records.Turn`."""
 
     id: _Id
     parent: _Id | None
-    count: Annotated[int, Field(ge=1, le=MAX_RUN)]
+    count: Annotated[int, Field(ge=0, le=MAX_RUN)]
     length: _Length
     end: Literal["eos", "open", "raw"]
     finish: Annotated[str, Field(pattern=r"^[a-z_]{0,32}$")]
     created: Annotated[float, Field(ge=0, le=1e11)]
+    operation: OperationEntry | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.count == 0) != (self.operation is not None):
+            raise PydanticCustomError("turn", "has neither tokens nor an operation, or both")
+        return self
 
 
 class LeafEntry(_Entry):
@@ -134,4 +160,6 @@ def read_manifest(said: Mapping[str, object]) -> Manifest:
         refuse("its manifest is damaged: it is not JSON")
 
 
-_NAMES = {name for part in (Manifest, TurnEntry, LeafEntry, SnapshotEntry) for name in part.model_fields}
+_NAMES = {
+    name for part in (Manifest, TurnEntry, OperationEntry, LeafEntry, SnapshotEntry) for name in part.model_fields
+}

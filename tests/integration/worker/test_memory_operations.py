@@ -227,6 +227,25 @@ def test_an_operation_whose_state_is_lost_is_done_again(
     assert "operation done again" in server.process.errors()
 
 
+def test_an_export_takes_operations_along(server: Serve) -> None:
+    session = told(server)
+    turn = head(server, session)
+    ask(server, session, "svd-clean", {"energy_threshold": 0.5, "layers": [3]})
+    ask(server, session, "freeze")
+    url = f"{server.url}/v1/sessions"
+    file = httpx.get(f"{url}/{session}/export").content
+    answer = httpx.post(f"{url}/import", content=file, headers={"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 201, answer.text
+    copy = answer.json()["id"]
+    assert ask(server, copy)["matrices"] == ask(server, session)["matrices"]
+    assert goes_on(server, copy) == goes_on(server, session)
+    turns = httpx.get(f"{url}/{copy}/turns").json()["data"]
+    assert [one["operation"] for one in turns] == ["freeze", "svd-clean", None]
+    rewind(server, copy, to_turn=turns[-1]["id"])
+    rewind(server, session, to_turn=turn)
+    assert goes_on(server, copy) == goes_on(server, session)
+
+
 def test_a_history_that_is_resent_goes_on_after_the_operation(server: Serve) -> None:
     url, asked = f"{server.url}/v1/chat/completions", {"role": "user", "content": "What is it?"}
     name = httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"]

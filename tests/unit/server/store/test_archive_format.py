@@ -240,7 +240,7 @@ def drop(*path: Any) -> Callable[[dict[str, Any]], None]:
         (change_turn(2, length=9), "turn 2 does not follow"),
         (change_turn(0, parent="before000000"), "turn 0 does not follow"),
         (change_turn(0, length=2), "turn 0 does not follow"),
-        (change_turn(1, count=0), "turns.1.count"),
+        (change_turn(1, count=0), "turns.1 (turn)"),
         (change_turn(1, count=-1), "turns.1.count"),
         (change_turn(1, count=2.0), "turns.1.count"),
         (change_turn(1, count=True), "turns.1.count"),
