@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures_store import own_keys
+from fixtures_store import OpenAnother, own_keys
 from server.errors import CorruptState, ResponseNotFound, SessionGone
 from server.store import keys as ids
 from server.store.responses import KEPT, Labels, ResponseRecord
@@ -93,3 +93,50 @@ async def test_damaged_records_are_named(store: Store) -> None:
     await store.context.connection.call("HSET", store.context.keys.session(session.id), "conv_items", b"5")
     with pytest.raises(CorruptState, match=session.id):
         await store.responses.labels(session.id)
+
+
+async def test_what_is_kept_beside_the_turns_counts_as_stored(store: Store) -> None:
+    session, _, begun = await run_turn(store)
+    empty = await store.tenants.stored_bytes("tenant")
+    assert empty == session.stored_bytes > 0
+    fork = await store.branches.fork(session)
+    both = empty + fork.stored_bytes
+    record = await store.responses.keep(record_of(begun.generation.id, session.id))
+    kept = await store.tenants.stored_bytes("tenant") - both  # once, though two sessions are of its lineage
+    assert 100 < kept < 1000
+    await store.responses.keep(record)
+    assert await store.tenants.stored_bytes("tenant") == both + kept
+    for ending in ({"n": "x" * 500}, {"n": "y" * 200}):
+        await store.responses.conclude(record, ending)
+        assert await store.tenants.stored_bytes("tenant") == both + kept + len('{"n":""}') + len(ending["n"])
+    await store.responses.label(session.id, metadata={"a": "b" * 300}, items=({"role": "c" * 50},))
+    labelled = await store.tenants.stored_bytes("tenant")
+    await store.responses.label(session.id, metadata={"a": ""})
+    assert await store.tenants.stored_bytes("tenant") == labelled - 300
+    await store.responses.delete(record)
+    await store.responses.delete(record)
+    left = await store.tenants.stored_bytes("tenant")
+    assert left == both + len('{"a":""}') + len('[{"role":""}]') + 50
+    # With its session go its records, though others are of the lineage, and theirs stay.
+    mine, theirs = (record_of(ids.new_generation_id(ids.lineage_of(session.id)), one.id) for one in (session, fork))
+    for one in (mine, theirs):
+        await store.responses.keep(one)
+        await store.responses.conclude(one, {"n": 1})
+    await store.branches.delete("tenant", session.id)
+    assert await store.responses.get("tenant", theirs.id)
+    own = await store.context.connection.call("HKEYS", store.context.keys.responses(ids.lineage_of(session.id)))
+    name = theirs.id.rpartition("_")[2]
+    assert {field.decode() for field in own} == {name, f"{name}:end", "bytes"}
+    assert await store.tenants.stored_bytes("tenant") == fork.stored_bytes + kept + len('{"n":1}')
+
+
+async def test_records_that_give_way_are_counted_no_more(store: Store, open_another: OpenAnother) -> None:
+    few = await open_another(turns_kept=1)
+    session = await store.sessions.create_session(NEW)
+    lineage = ids.lineage_of(session.id)
+    sizes = set()
+    for _ in range(3 * KEPT):
+        record = await few.responses.keep(record_of(ids.new_generation_id(lineage), session.id))
+        await few.responses.conclude(record, {"n": 1})
+        sizes.add(await store.tenants.stored_bytes("tenant"))
+    assert len(sizes) == KEPT
