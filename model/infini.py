@@ -12,6 +12,10 @@ Invariants: a token reads the memory of *earlier* segments only (retrieve before
 waits in `seg_k`, `seg_v`, so any split of the text gives the same state; nothing is summed over rows; while z = 0
 nothing was ever written, A_mem is exactly zero and the gate is not applied.
 
+One memory may be shared by several layers: all read what earlier segments left, and when a segment has ended, and the
+last of them has read, each writes its own keys and values of it, in the order of the layers (`end_segments`). A layer
+may have several memories: `model.routing`.
+
 Deliberate differences from the paper: query heads that share a key/value head would keep identical copies of M and z
 (their keys and values are the same), so they are kept once per key/value head (G of them, not H); the denominators
 σ(·)z are clamped from below by `EPS`.
@@ -21,6 +25,7 @@ It knows nothing of windows, layers or where the tensors live.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,16 +33,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import elu
 
+from model.routing import choose, weigh
 from model.state import LeafSpec
 
 EPS = 1e-6
 
 
 class Rule(StrEnum):
-    """How a segment is written."""
+    """How a memory is written: a segment at a time (linear, delta), or at every token (`model.gated_delta`)."""
 
     LINEAR = "linear"
     DELTA = "delta"
+    GATED_DELTA = "gated_delta"
 
 
 def sigma(x: Tensor) -> Tensor:
@@ -45,11 +52,18 @@ def sigma(x: Tensor) -> Tensor:
     return elu(x) + 1.0
 
 
-def leaf_specs(heads: int, dim: int, segment: int) -> dict[str, LeafSpec]:
-    """The leaves of one memory layer: G = `heads`, D = `dim`, C = `segment`."""
-    return {
-        "M": LeafSpec((heads, dim, dim), torch.float32, "memory matrix, key side × value side, per key/value head"),
-        "z": LeafSpec((heads, dim), torch.float32, "normaliser: sum of the keys written"),
+def leaf_specs(heads: int, dim: int, segment: int, memories: int = 1) -> dict[str, LeafSpec]:
+    """The leaves of one memory layer: G = `heads`, D = `dim`, C = `segment`.
+
+    memories: how many it has, with an axis of their own in front where they are several; 0: it writes to another's.
+    """
+    shape = (heads, dim) if memories == 1 else (memories, heads, dim)
+    own = {
+        "M": LeafSpec((*shape, dim), torch.float32, "memory matrix, key side × value side, per key/value head"),
+        "z": LeafSpec(shape, torch.float32, "normaliser: sum of the keys written"),
+        "writes": LeafSpec((), torch.int64, "segments written since the memory was last empty"),
+    }
+    return (own if memories else {}) | {
         "seg_k": LeafSpec((heads, segment, dim), torch.float32, "keys of the segment being filled"),
         "seg_v": LeafSpec((heads, segment, dim), torch.float32, "values of the segment being filled"),
         "seg_mask": LeafSpec((segment,), torch.uint8, "1 where the segment being filled holds a token to be written"),
@@ -62,6 +76,8 @@ class Memory:
 
     M (B, G, D, D), z (B, G, D), seg_k and seg_v (B, G, C, D), all float32; seg_mask (B, C) uint8; frozen (B,) uint8:
     1 reads without writing: no segment that ends while frozen is written, and tokens read while frozen never are.
+    writes (B,) int64: segments written. router (N, D): where there are several memories, M is (B, N, G, D, D) and z
+    (B, N, G, D). shared: other layers have the same M, z and writes, so a full segment waits for `end_segments`.
     """
 
     M: Tensor
@@ -70,6 +86,9 @@ class Memory:
     seg_v: Tensor
     seg_mask: Tensor
     frozen: Tensor
+    writes: Tensor
+    router: Tensor | None = None
+    shared: bool = False
 
     @property
     def segment(self) -> int:
@@ -124,6 +143,7 @@ def attend(
     q and local (B, T, H, D), k and v (B, T, G, D) before RoPE; gate (H,), or None where every head's is closed (nothing
     is read then, but writing goes on). Row b's tokens stand at position[b] … position[b] + lengths[b] − 1.
     singly: read for one token at a time, so that the bits do not depend on how the text was cut in chunks.
+    A shared memory's text must not go beyond the segment it begins in: what follows would read too early.
     Returns the combined attention, (B, T, H, D) in local's dtype; with gate None, `local` itself.
     """
     if gate is None and q.shape[1] == 1:
@@ -138,7 +158,7 @@ def attend(
                 M, z = memory.M[b], memory.z[b]
                 written, step = bool(z.any()), 1 if singly else stop - t
                 for u in range(t, stop, step):
-                    read = retrieve(M, z, q[b, u : u + step].float())
+                    read = _retrieve(memory.router, M, z, q[b, u : u + step].float())
                     out[b, u : u + step] = combine(local[b, u : u + step].float(), read, written, gate).to(out.dtype)
             _write(memory, b, k[b, t:stop], v[b, t:stop], (p + t) % memory.segment, rule)
             t = stop
@@ -154,8 +174,8 @@ def _write_one(memory: Memory, k: Tensor, v: Tensor, rule: Rule, position: list[
     memory.seg_k[rows, :, place] = k[rows, 0]
     memory.seg_v[rows, :, place] = v[rows, 0]
     memory.seg_mask[rows, place] = 1 - memory.frozen[rows]
-    for b in rows[place == memory.segment - 1].tolist():
-        _end_segment(memory, b, rule)
+    if not memory.shared:
+        end_segments([memory], rows[place == memory.segment - 1].tolist(), rule)
 
 
 def _write(memory: Memory, b: int, k: Tensor, v: Tensor, start: int, rule: Rule) -> None:
@@ -164,11 +184,39 @@ def _write(memory: Memory, b: int, k: Tensor, v: Tensor, start: int, rule: Rule)
     memory.seg_k[b, :, start:end] = k.transpose(0, 1)
     memory.seg_v[b, :, start:end] = v.transpose(0, 1)
     memory.seg_mask[b, start:end] = 1 - memory.frozen[b]
-    if end == memory.segment:
-        _end_segment(memory, b, rule)
+    if end == memory.segment and not memory.shared:
+        end_segments([memory], [b], rule)
 
 
-def _end_segment(memory: Memory, b: int, rule: Rule) -> None:
-    """Row b's segment is full: write it to the memory, unless that is frozen."""
-    if not memory.frozen[b]:
-        update(memory.M[b], memory.z[b], memory.seg_k[b], memory.seg_v[b], memory.seg_mask[b], rule)
+def end_segments(memories: Sequence[Memory], rows: Sequence[int], rule: Rule) -> None:
+    """These rows' segments are full: write them, one memory after the other, unless frozen or without a token."""
+    for b in rows:
+        for memory in memories:
+            mask = memory.seg_mask[b]
+            if memory.frozen[b] or not mask.any():
+                continue
+            if memory.router is None:
+                update(memory.M[b], memory.z[b], memory.seg_k[b], memory.seg_v[b], mask, rule)
+            else:
+                _update_one_of(memory.router, memory.M[b], memory.z[b], memory.seg_k[b], memory.seg_v[b], mask, rule)
+            memory.writes[b] += 1
+
+
+def _retrieve(router: Tensor | None, M: Tensor, z: Tensor, q: Tensor) -> Tensor:
+    """`retrieve` from one memory, or from several as `model.routing` weighs them: M (N, G, D, D), z (N, G, D)."""
+    if router is None:
+        return retrieve(M, z, q)
+    written = z.any(dim=-1).T.repeat_interleave(q.shape[1] // z.shape[1], dim=0)  # (H, N)
+    w = weigh(router, q, written)  # (T, H, N)
+    read = torch.zeros_like(q)
+    for n in range(len(router)):
+        read = read + w[..., n, None] * retrieve(M[n], z[n], q)
+    return read
+
+
+def _update_one_of(router: Tensor, M: Tensor, z: Tensor, k: Tensor, v: Tensor, mask: Tensor, rule: Rule) -> None:
+    """`update` of the memory that each head's segment belongs to, in place. M (N, G, D, D), z (N, G, D)."""
+    n, g = choose(router, k, mask), torch.arange(k.shape[0])
+    M_n, z_n = M[n, g], z[n, g]  # copies: (G, D, D), (G, D)
+    update(M_n, z_n, k, v, mask, rule)
+    M[n, g], z[n, g] = M_n, z_n

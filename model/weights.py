@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from model.gguf import BLOCK, GGUF, GGUFError
 from model.llama_layout import WeightsError, gguf_config, gguf_names, rows, with_defaults
 from model.source import SourceError, locate
 
-__all__ = ["Q4_1", "Q8_0", "Checkpoint", "Weight", "WeightsError", "open_checkpoint"]
+__all__ = ["Q4_1", "Q8_0", "Checkpoint", "Tensors", "Weight", "WeightsError", "open_checkpoint", "vector"]
 
 _LAYER = re.compile(r"\blayers\.(\d+)\.")
 _PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
@@ -89,6 +89,23 @@ class Q8_0:  # noqa: N801  # ggml's own name
 
 
 Weight = Tensor | Q4_1 | Q8_0
+
+
+class Tensors(Protocol):
+    """Where a model's weights come from: a `Checkpoint`, or a dictionary in tests."""
+
+    def expect(self, name: str, shape: tuple[int, ...]) -> Weight:
+        """The tensor of that name, or an error that names it."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """Names of all tensors."""
+        ...
+
+
+def vector(weight: Weight) -> Tensor:
+    """A norm's, gate's or bias's weights as float32."""
+    return (weight if isinstance(weight, Tensor) else weight.dequantise()).float().contiguous()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,11 @@ import torch
 from model.state import Model
 from support.subjects import SUBJECTS, Subject
 
-ALL = [pytest.param(s, id=f"{a}-{v}") for a, variants in SUBJECTS.items() for v, s in variants.items()]
+ALL = [
+    pytest.param(s, id=f"{a}-{v}", marks=[pytest.mark.full] if s.full else [])
+    for a, variants in SUBJECTS.items()
+    for v, s in variants.items()
+]
 
 
 @pytest.fixture(params=ALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from model.infini import Rule
 from model.state import Model
@@ -19,10 +20,11 @@ class Subject:
     tolerance: float
     boundaries: tuple[int, ...]  # lengths at which something wraps: segment, window, both
     invariant: bool = False
+    full: bool = False  # only in `make test-full`: what it shows is shown in the normal run too, less at length
 
 
-def _senri(ops: str, rule: Rule, gates: bool) -> Callable[[], Model]:
-    return lambda: senri(make_ops(ops), rule=rule, gates=gates)
+def _senri(ops: str, rule: Rule, gates: bool, **change: Any) -> Callable[[], Model]:
+    return lambda: senri(make_ops(ops), rule=rule, gates=gates, **change)
 
 
 WRAPS = (4, 8, 16, 24, 32)
@@ -36,5 +38,18 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "linear-cpu-bf16": Subject(_senri("cpu-bf16", Rule.LINEAR, True), 0.25, WRAPS),
         "closed-invariant": Subject(_senri("invariant", Rule.LINEAR, False), 0.25, WRAPS, invariant=True),
         "delta-invariant": Subject(_senri("invariant", Rule.DELTA, True), 0.25, WRAPS, invariant=True),
+        "gated-delta-ref": Subject(_senri("ref", Rule.GATED_DELTA, True), 1e-3, WRAPS, full=True),
+        "gated-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.GATED_DELTA, True, memory_heads=3), 1e-3, WRAPS),
+        "gated-delta-invariant": Subject(_senri("invariant", Rule.GATED_DELTA, True), 0.25, WRAPS, invariant=True),
+        "shared-linear-ref": Subject(_senri("ref", Rule.LINEAR, True, share_memory=True), 1e-3, WRAPS, full=True),
+        "shared-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, share_memory=True), 1e-3, WRAPS),
+        "shared-delta-invariant": Subject(
+            _senri("invariant", Rule.DELTA, True, share_memory=True), 0.25, WRAPS, invariant=True
+        ),
+        "routed-linear-ref": Subject(_senri("ref", Rule.LINEAR, True, num_memories=3), 1e-3, WRAPS, full=True),
+        "routed-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, num_memories=3), 1e-3, WRAPS),
+        "routed-shared-invariant": Subject(
+            _senri("invariant", Rule.DELTA, True, num_memories=2, share_memory=True), 0.25, WRAPS, invariant=True
+        ),
     },
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,13 +71,45 @@ def senri_tensors(config: Config, *, gates: bool, seed: int = 0) -> Tensors:
             f"{layer}.mlp.down_proj.weight": rand(E, F, scale=F**-0.5),
         }
         if gates and i in config.memory_layers:
-            own = torch.Generator().manual_seed(seed + i)  # so that the other weights are the same without gates
-            tensors[f"{layer}.self_attn.gate"] = torch.randn(config.num_attention_heads, generator=own)
+            own = torch.Generator().manual_seed(seed + i)  # so that the other weights are the same without a memory
+            if config.memory_rule is Rule.GATED_DELTA:
+                tensors |= recall_tensors(config, layer, own)
+            else:
+                tensors[f"{layer}.self_attn.gate"] = torch.randn(config.num_attention_heads, generator=own)
     return Tensors(tensors)
 
 
-def senri(ops: Ops, *, rule: Rule = Rule.LINEAR, gates: bool = True, seed: int = 0) -> Senri:
-    config = replace(SENRI, memory_rule=rule)
+def recall_tensors(config: Config, layer: str, g: torch.Generator, *, decays: bool = True) -> dict[str, Tensor]:
+    """A gated delta memory's random weights: its reads are as large as the attention's, it writes and forgets much."""
+
+    def rand(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(*shape, generator=g) * scale
+
+    E, h, width = config.hidden_size, config.memory_heads, config.memory_conv_width
+    K, V = h * config.memory_key_dim, h * config.memory_value_dim
+    weights = {
+        "mean": rand(E, scale=0.3),
+        "q_proj.weight": rand(K, E, scale=E**-0.5),
+        "k_proj.weight": rand(K, E, scale=E**-0.5),
+        "v_proj.weight": rand(V, E, scale=E**-0.5),
+        "q_conv.weight": rand(K, width),
+        "k_conv.weight": rand(K, width),
+        "v_conv.weight": rand(V, width),
+        "b_proj.weight": rand(h, E, scale=E**-0.5),
+        "b_proj.bias": rand(h),
+        "norm.weight": 1 + rand(config.memory_value_dim, scale=0.1),
+        "o_proj.weight": rand(E, V, scale=V**-0.5),
+    }
+    if decays:
+        weights |= {"a_proj.weight": rand(h, E, scale=E**-0.5), "dt_bias": rand(h), "A_log": rand(h) - 2}
+    return {f"{layer}.memory.{name}": weight for name, weight in weights.items()}
+
+
+def senri(
+    ops: Ops, *, rule: Rule = Rule.LINEAR, gates: bool = True, seed: int = 0, config: Config = SENRI, **change: Any
+) -> Senri:
+    """A model of `config` with fields changed. gates: whether there is a memory that is read."""
+    config = replace(config, memory_rule=rule, **change)
     return Senri(config, senri_tensors(config, gates=gates, seed=seed), ops)
 
 

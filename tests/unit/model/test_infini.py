@@ -16,7 +16,7 @@ def rand(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("rule", [Rule.LINEAR, Rule.DELTA])
 def test_update_is_the_papers_sum(rule: Rule) -> None:
     """M += Σ_t σ(k_t) ⊗ v_t (eq. 4), with v_t less what is read at k_t for the delta rule (eq. 5)."""
     M, z = rand(G, D, D, seed=1), rand(G, D, seed=2).abs()
@@ -34,7 +34,7 @@ def test_update_is_the_papers_sum(rule: Rule) -> None:
         torch.testing.assert_close(z_new[g], expected_z)
 
 
-@pytest.mark.parametrize("rule", list(Rule))
+@pytest.mark.parametrize("rule", [Rule.LINEAR, Rule.DELTA])
 def test_a_masked_token_writes_nothing(rule: Rule) -> None:
     M, z = rand(G, D, D, seed=1), rand(G, D, seed=2).abs()
     k, v = rand(G, C, D, seed=3), rand(G, C, D, seed=4)
@@ -71,7 +71,8 @@ def test_combine_gates_each_head_on_its_own() -> None:
 def memory(rows: int) -> tuple[Memory, State]:
     state = State.zeros(StateSpec(leaf_specs(G, D, C)), rows)
     frozen = torch.zeros(rows, dtype=torch.uint8)
-    return Memory(state["M"], state["z"], state["seg_k"], state["seg_v"], state["seg_mask"], frozen), state
+    leaves = (state[name] for name in ("M", "z", "seg_k", "seg_v", "seg_mask"))
+    return Memory(*leaves, frozen=frozen, writes=state["writes"]), state
 
 
 def run(m: Memory, T: int, lengths: list[int], seed: int = 0) -> Tensor:

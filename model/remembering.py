@@ -1,0 +1,235 @@
+"""The layers that carry a memory: their own weights, and what they read from and write to a session's state.
+
+`Segments` is Infini-attention (rules linear and delta, `model.infini`): it works on the attention's own queries, keys
+and values, and replaces what attention found. `Recall` is the gated delta rule (`model.gated_delta`) with projections
+of its own; what it reads is added to the residual stream beside the attention's output:
+
+    x = RMSNorm(h) − mean;  e = x, or RMSNorm(embedding)
+    q = l2norm(conv(W_q x)),  k = l2norm(conv(W_k x)),  v = conv(W_v e)
+    β = sigmoid(W_b x + b),  α = exp(−softplus(W_a x + dt_bias)·exp(A_log)), or 1 where there is no A_log
+    h ← h + W_o (RMSNorm(o)·g)  beside the attention, o read by the rule
+
+A token that is padding, or read while the memory is frozen, writes nothing; the convolutions go on over frozen tokens,
+for they are a window of what was read. A layer without such weights is the base model's, reading and writing nothing.
+
+It knows nothing of windows or of the layers around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model import infini, routing
+from model.gated_delta import L2_EPS, chunkwise, conv, decay, step, tail_after
+from model.kernels import Block, Linear, Ops
+from model.senri_config import Config
+from model.state import State
+from model.weights import Tensors, Weight, WeightsError, vector
+
+# Absent gates in a checkpoint: sigmoid(−∞) = 0, the base model exactly.
+CLOSED = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """A layer of the rules linear and delta.
+
+    gate: (H,) read gate's logits; None where every head's is closed. owner: the layer whose leaves M, z and writes it
+    uses. router: (N, D) directions of N memories, None where there is one.
+    """
+
+    layer: int
+    block: Block
+    gate: Tensor | None
+    owner: int
+    router: Tensor | None
+    shared: bool
+
+    def memory(self, state: State) -> infini.Memory:
+        """Its leaves."""
+        i, owner = self.layer, self.owner
+        return infini.Memory(
+            M=state[f"M.{owner}"],
+            z=state[f"z.{owner}"],
+            seg_k=state[f"seg_k.{i}"],
+            seg_v=state[f"seg_v.{i}"],
+            seg_mask=state[f"seg_mask.{i}"],
+            frozen=state["frozen"],
+            writes=state[f"writes.{owner}"],
+            router=self.router,
+            shared=self.shared,
+        )
+
+    def attend(
+        self, config: Config, qkv: Tensor, local: Tensor, state: State, lengths: Tensor, *, singly: bool
+    ) -> Tensor:
+        """qkv (B·T, (H+2G)·D), local (B·T, H·D) → combined (B·T, H·D); the memory is read and written."""
+        H, G, D, B = config.num_attention_heads, config.num_key_value_heads, config.head_dim, state.rows
+        heads = qkv.view(B, -1, H + 2 * G, D)
+        q, k, v = heads[:, :, :H], heads[:, :, H : H + G], heads[:, :, H + G :]
+        out = infini.attend(
+            self.memory(state),
+            q,
+            k,
+            v,
+            local.view(B, -1, H, D),
+            self.gate,
+            config.memory_rule,
+            state["position"].tolist(),
+            lengths.tolist(),
+            singly=singly,
+        )
+        return out.view(-1, H * D)
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """A layer of the rule gated_delta with h = `heads` memory heads, K = h·d_k, V = h·d_v.
+
+    project: W_q, W_k, W_v where the values come from x, W_b, W_a where it decays, stacked. value: W_v where they come
+    from the embedding, else None. taps (2K+V, width): the three convolutions side by side. bias (h,): b. decays:
+    dt_bias and A_log (h,), or None. unit (d_k,): makes an RMSNorm an l2norm. norm (d_v,): g. eps: of RMSNorm(o).
+    """
+
+    layer: int
+    block: Block
+    heads: int
+    key_dim: int
+    value_dim: int
+    eps: float
+    mean: Tensor
+    project: Linear
+    value: Linear | None
+    taps: Tensor
+    bias: Tensor
+    decays: tuple[Tensor, Tensor] | None
+    unit: Tensor
+    norm: Tensor
+    out: Linear
+
+    def read(self, ops: Ops, x: Tensor, e: Tensor, state: State, lengths: Tensor) -> Tensor:
+        """What is to be added beside the attention's output, (B·T, E); the memory is written.
+
+        x (B·T, E): the attention's normalised input; e (B·T, E): the tokens' normalised embeddings.
+        """
+        B, h, d_k, d_v = state.rows, self.heads, self.key_dim, self.value_dim
+        K, V = h * d_k, h * d_v
+        x = x - self.mean
+        widths = [K, K, *([V] if self.value is None else []), h, *([h] if self.decays else [])]
+        q, k, *rest = self.project(x).split(widths, dim=1)
+        v = rest.pop(0) if self.value is None else self.value(e)
+        strength = [part.view(B, -1, h) for part in rest]  # before β's and α's functions
+
+        inputs = torch.cat((q, k, v), dim=1).view(B, -1, 2 * K + V)
+        tails = [state[f"conv_{name}.{self.layer}"] for name in "qkv"]
+        tail = torch.cat(tails, dim=-1)  # (B, width−1, 2K+V)
+        q, k, v = conv(inputs, self.taps, tail).split((K, K, V), dim=-1)
+        for old, new in zip(tails, tail_after(inputs, tail, lengths).split((K, K, V), dim=-1), strict=True):
+            old.copy_(new)
+        # x/√(mean x² + ε/d)·d^−½ = x/√(Σx² + ε): the backend's own norm, whose bits don't depend on the batch
+        flat = (u.reshape(-1, d_k).contiguous() for u in (q, k))  # of a single head, reshape gives a view
+        q, k = (ops.add_norm(u, None, self.unit, L2_EPS / d_k).view(B, -1, h, d_k) for u in flat)
+        v = v.reshape(B, -1, h, d_v)
+
+        write = self._write_singly if ops.batch_invariant else self._write
+        read = write((q, k, v), strength, state, lengths)  # (B, T, h, d_v)
+        state[f"writes.{self.layer}"].add_(lengths * (1 - state["frozen"].long()))
+        return self.out(ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps).view(-1, V))
+
+    def _strengths(self, logits: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """β and α, or None, from W_b x and W_a x."""
+        beta = torch.sigmoid(logits[0] + self.bias)
+        return beta, decay(logits[1], *self.decays) if self.decays else None
+
+    def _write(
+        self, qkv: tuple[Tensor, Tensor, Tensor], logits: Sequence[Tensor], state: State, lengths: Tensor
+    ) -> Tensor:
+        """Write every row's tokens and read after each, all rows at once: (B, T, h, d_v)."""
+        M, T = state[f"M.{self.layer}"], qkv[0].shape[1]
+        live = (torch.arange(T) < lengths[:, None]) & (state["frozen"] == 0)[:, None]  # (B, T)
+        beta, alpha = self._strengths(logits)
+        beta = beta * live.unsqueeze(-1)
+        alpha = None if alpha is None else torch.where(live.unsqueeze(-1), alpha, 1.0)
+        out, after = (step if T == 1 else chunkwise)(*qkv, beta, alpha, M)
+        written = live.any(dim=1)
+        M[written] = after[written]
+        return out
+
+    def _write_singly(
+        self, qkv: tuple[Tensor, Tensor, Tensor], logits: Sequence[Tensor], state: State, lengths: Tensor
+    ) -> Tensor:
+        """The same, in products of one token of one row, so that the bits depend on neither batch nor chunk."""
+        q, k, v = qkv
+        frozen, out = state["frozen"].tolist(), torch.zeros_like(v)
+        for b, n in enumerate(lengths.tolist()):
+            m = state[f"M.{self.layer}"][b]  # (h, d_k, d_v), written in place
+            for t in range(n):
+                if not frozen[b]:
+                    beta, alpha = self._strengths([x[b, t] for x in logits])
+                    if alpha is not None:
+                        m *= alpha[:, None, None]
+                    error = v[b, t].unsqueeze(1) - torch.bmm(k[b, t].unsqueeze(1), m)  # (h, 1, d_v)
+                    m.baddbmm_(k[b, t].unsqueeze(2), beta[:, None, None] * error)
+                out[b, t] = torch.bmm(q[b, t].unsqueeze(1), m).squeeze(1)
+        return out
+
+
+def load_segments(config: Config, layer: int, block: Block, tensors: Tensors) -> Segments:
+    """A layer of the rules linear and delta. Raises `WeightsError` for a router that is not orthonormal."""
+    c, names = config, tensors.names()
+    gate = None
+    if (name := f"model.layers.{layer}.self_attn.gate") in names:
+        gate = vector(tensors.expect(name, (c.num_attention_heads,)))
+        gate = None if bool((gate == CLOSED).all()) else gate
+    router = None
+    if c.num_memories > 1:
+        router = routing.basis(c.num_memories, c.head_dim)
+        if (name := f"model.layers.{layer}.memory.router") in names:
+            router = vector(tensors.expect(name, (c.num_memories, c.head_dim)))
+            if not routing.is_orthonormal(router):
+                raise WeightsError(f"tensor {name!r}: its rows must be orthonormal, one for each memory")
+    return Segments(layer, block, gate, c.memory_owner(layer), router, c.share_memory)
+
+
+def has_recall(layer: int, tensors: Tensors) -> bool:
+    """Whether the checkpoint has any weights of the rule gated_delta for this layer."""
+    return any(name.startswith(f"model.layers.{layer}.memory.") for name in tensors.names())
+
+
+def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops: Ops) -> Recall:
+    """A layer of the rule gated_delta. Raises `WeightsError` naming the weight that is missing or does not fit."""
+    prefix = f"model.layers.{layer}.memory."
+    c, E, h = config, config.hidden_size, config.memory_heads
+    K, V, width = h * c.memory_key_dim, h * c.memory_value_dim, c.memory_conv_width
+
+    def weight(name: str, *shape: int) -> Weight:
+        return tensors.expect(prefix + name, shape)
+
+    def floats(name: str, *shape: int) -> Tensor:
+        return vector(weight(name, *shape))
+
+    value, decays = weight("v_proj.weight", V, E), prefix + "A_log" in tensors.names()
+    from_x = [weight("q_proj.weight", K, E), weight("k_proj.weight", K, E)]
+    from_x += [value] if c.memory_value_source == "hidden" else []
+    from_x += [weight("b_proj.weight", h, E)] + ([weight("a_proj.weight", h, E)] if decays else [])
+    return Recall(
+        layer=layer,
+        block=block,
+        heads=h,
+        key_dim=c.memory_key_dim,
+        value_dim=c.memory_value_dim,
+        eps=c.rms_norm_eps,
+        mean=floats("mean", E),
+        project=ops.linear(from_x),
+        value=None if c.memory_value_source == "hidden" else ops.linear([value]),
+        taps=torch.cat([floats(f"{n}_conv.weight", d, width) for n, d in (("q", K), ("k", K), ("v", V))]),
+        bias=floats("b_proj.bias", h),
+        decays=(floats("dt_bias", h), floats("A_log", h)) if decays else None,
+        unit=torch.full((c.memory_key_dim,), c.memory_key_dim**-0.5),
+        norm=floats("norm.weight", c.memory_value_dim),
+        out=ops.linear([weight("o_proj.weight", E, V)]),
+    )
