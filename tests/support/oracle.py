@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from model.generate import generate
 from model.kernels import choose_ops
 from model.registry import load_model
-from model.sampling import SamplingParams
+from model.sampling import History, SamplingParams, sample
+from model.state import State, as_rows
+
+CHUNK = 256
 
 
 class Oracle:
@@ -17,6 +22,23 @@ class Oracle:
     def __init__(self, checkpoint: Path, sliding_window: int) -> None:
         ops = choose_ops("auto", batch_invariant=True)
         self._model = load_model(str(checkpoint), ops, sliding_window_size=sliding_window).model
+
+    def turn(
+        self, before: Sequence[int], read: Sequence[int], count: int, params: SamplingParams
+    ) -> list[tuple[int, Tensor]]:
+        """The `count` tokens that follow `before` and then what a turn reads, with the log-softmax (V,) float64 that
+        each was drawn from; only what the turn reads and draws is penalised."""
+        state, history = State.zeros(self._model.spec, 1), History(read)
+        unread, made = [*before, *read], list[tuple[int, Tensor]]()
+        while len(made) < count:
+            for start in range(0, len(unread), CHUNK):
+                logits, state = self._model.advance(*as_rows([unread[start : start + CHUNK]]), state)
+            (one,) = sample(logits, [params], [int(state["position"][0])], [history])
+            history.push(one.token)
+            state["pending"].fill_(1 + one.token)
+            made.append((one.token, logits[0].double().log_softmax(-1)))
+            unread = [one.token]
+        return made
 
     def next(self, tokens: Sequence[int], seed: int, count: int, temperature: float = 0.8) -> list[int]:
         """The `count` tokens that follow; no token ends the text."""
