@@ -233,8 +233,13 @@ class Keys:
         return f"{self.queue}:{worker_id}" if worker_id else self.queue
 
     def queued(self, generation_id: str) -> str:
-        """String: where in the queue the generation is, "<entry> <whose stream>"."""
+        """String: where in the queue the generation is, "<entry> <whose stream>" or what stands for it in `waiting`."""
         return f"{self.prefix}:{{queue}}:queued:{generation_id}"
+
+    @property
+    def waiting(self) -> str:
+        """Sorted set: generations that wait to enter a stream, since their tenant has another one there."""
+        return f"{self.prefix}:{{queue}}:waiting"
 
     @property
     def intended(self) -> str:

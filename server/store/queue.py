@@ -6,6 +6,9 @@ that is busy, draining or dead, and is taken by who has room. A delivery is a ge
 until it is acknowledged; while it runs it is renewed, and what nobody renews is taken over. A worker's stream is known
 by the worker's name among the readers of everybody's stream, and both go when it is dead and the stream is empty.
 
+Tenants take turns: of what nobody has got, a tenant has one turn at most in each stream; its others wait, and each
+delivery lets its next in, behind those of the others. So no tenant holds up another by more than one turn in a stream.
+
 All of the queue's keys share one hash tag; a generation is in the queue at most once. It knows nothing of sessions:
 whether a delivered generation may still run is `TurnStore.begin`'s to say.
 """
@@ -34,12 +37,14 @@ _LOOK_MS, _STEAL_MS = 250, 100
 _MAXLEN = 100_000
 
 ENQUEUE = Call(
-    "enqueue", ("queue", "queued", "intended", "stream", "alive"), ("group", "gid", "prefer", "queued_ttl_ms", "maxlen")
+    "enqueue",
+    ("queue", "queued", "intended", "stream", "alive", "waiting"),
+    ("group", "gid", "prefer", "tenant", "queued_ttl_ms", "maxlen"),
 )
 CLAIM = Call(
     "claim",
-    ("queue", "own"),
-    ("group", "worker", "count", "steal_ms"),
+    ("queue", "own", "waiting"),
+    ("group", "worker", "count", "steal_ms", "queued", "maxlen"),
     more_keys=("stream", "alive"),
     more_args=("peer",),
 )
@@ -50,11 +55,11 @@ TAKEOVER = Call(
     more_keys=("stream", "alive"),
     more_args=("peer",),
 )
-DEPTH = Call("depth", ("queue",), ("group",), more_keys=("stream",))
+DEPTH = Call("depth", ("queue", "waiting"), ("group",), more_keys=("stream",))
 RENEW = Call("renew", (), ("group", "worker"), more_keys=("stream",), more_args=("id",))
 ACK = Call("ack", (), ("group",), more_keys=("stream", "queued"), more_args=("id", "owner"))
 GIVE_BACK = Call("give_back", ("queue",), ("group", "worker"), more_keys=("stream", "queued"), more_args=("id", "gid"))
-UNQUEUE = Call("unqueue", ("stream", "queued", "intended"), ("group", "gid", "place"))
+UNQUEUE = Call("unqueue", ("stream", "queued", "intended", "waiting"), ("group", "gid", "place"))
 INTEND = Call("intend", ("intended",), ("gid", "now", "ttl_ms", "most"))
 BEAT = Call("beat", ("alive", "workers"), ("worker", "info", "now", "alive_ms", "listed_ms"))
 RETIRE = Call("retire", ("alive", "workers", "queue", "stream"), ("group", "worker"))
@@ -90,7 +95,7 @@ class WorkQueue:
         keys = self._c.keys
         while True:
             streams = [keys.stream(name) for name in sorted(self._readers)]
-            waiting, names = await self._c.connection.run(DEPTH, [keys.queue, *streams], [GROUP])
+            waiting, names = await self._c.connection.run(DEPTH, [keys.queue, keys.waiting, *streams], [GROUP])
             if not self._learn(names):
                 return int(waiting)
 
@@ -113,14 +118,17 @@ class WorkQueue:
         """Drop the note of a generation that need not be enqueued."""
         await self._c.connection.call("ZREM", self._c.keys.intended, generation_id)
 
-    async def enqueue(self, generation_id: str, prefer: str | None = None) -> None:
+    async def enqueue(self, generation_id: str, prefer: str | None = None, tenant: str = "") -> None:
         """Put a generation in the queue, once however often it is called: before the worker `prefer` where that one
-        lives, else before everybody. Raises StoreFull."""
+        lives, else before everybody; after its tenant's own there, in turn with other tenants'. Raises StoreFull."""
         keys, worker = self._c.keys, prefer or ""
         await self._c.connection.run(
             ENQUEUE,
-            [keys.queue, keys.queued(generation_id), keys.intended, keys.stream(worker), keys.alive(worker)],
-            [GROUP, generation_id, worker, self._c.options.events_ttl_ms, _MAXLEN],
+            [
+                *(keys.queue, keys.queued(generation_id), keys.intended, keys.stream(worker), keys.alive(worker)),
+                keys.waiting,
+            ],
+            [GROUP, generation_id, worker, tenant, self._c.options.events_ttl_ms, _MAXLEN],
         )
 
     async def withdraw(self, generation_id: str) -> None:
@@ -129,13 +137,13 @@ class WorkQueue:
         queued = keys.queued(generation_id)
         place = (await self._c.connection.call("GET", queued) or b"").decode()
         while True:
-            stream = keys.stream(place.partition(" ")[2])
+            stream = keys.stream("" if place.startswith("\n") else place.partition(" ")[2])
             answer = await self._c.connection.run(
-                UNQUEUE, [stream, queued, keys.intended], [GROUP, generation_id, place]
+                UNQUEUE, [stream, queued, keys.intended, keys.waiting], [GROUP, generation_id, place]
             )
             if answer == b"OK":
                 return
-            place = answer.decode()  # given back meanwhile
+            place = answer.decode()  # given back meanwhile, or let into a stream
 
     async def claim(self, worker_id: str, count: int, block_ms: int) -> list[Delivery]:
         """Up to `count` new deliveries; waits up to `block_ms` ms for the first (0: not at all).
@@ -148,6 +156,8 @@ class WorkQueue:
             wait = min(block_ms, longest)
             block_ms -= wait
             if found := await self._next(worker_id, count, wait):
+                if len(found) == count:  # it may not come again soon, and others wait for what comes after these
+                    await self._waiting(worker_id, 0)
                 break
         return found
 
@@ -158,8 +168,8 @@ class WorkQueue:
             peers, peer_keys = self._peers(without=worker_id)
             names, *rows = await self._c.connection.run(
                 CLAIM,
-                [keys.queue, keys.stream(worker_id), *peer_keys],
-                [GROUP, worker_id, count, _STEAL_MS, *peers],
+                [keys.queue, keys.stream(worker_id), keys.waiting, *peer_keys],
+                [GROUP, worker_id, count, _STEAL_MS, keys.queued(""), _MAXLEN, *peers],
             )
             if not self._learn(names, worker_id) or rows:
                 return [Delivery(name.decode(), gid.decode(), 1, owner.decode()) for owner, name, gid in rows]

@@ -194,7 +194,7 @@ class SessionStore:
         if word == b"MISMATCH":
             raise TurnMismatch(f"Session {session_id} has moved on to another turn meanwhile.")
         try:
-            await self._queue.enqueue(gid, worker)
+            await self._queue.enqueue(gid, worker, session.tenant)
         except PerennialError:
             # Nobody will run it: give the session back, and let the same request be sent again, if the store can still
             # be told.

@@ -6,9 +6,10 @@ for i = 3, #ARGV, 2 do
   local k = i - 1
   local pending = redis.pcall("XPENDING", KEYS[k], ARGV[1], ARGV[i], ARGV[i], 1)
   if pending[1] and pending[1][2] == ARGV[2] then
+    local entry = redis.call("XRANGE", KEYS[k], ARGV[i], ARGV[i])[1]
     redis.call("XACK", KEYS[k], ARGV[1], ARGV[i])
     redis.call("XDEL", KEYS[k], ARGV[i])
-    local id = redis.call("XADD", KEYS[1], "*", "generation", ARGV[i + 1])
+    local id = redis.call("XADD", KEYS[1], "*", unpack(entry and entry[2] or { "generation", ARGV[i + 1] }))
     redis.call("SET", KEYS[k + 1], id .. " ", "XX", "KEEPTTL")
   end
 end

@@ -18,11 +18,11 @@ def gid() -> str:
     return ids.new_generation_id(ids.new_session_id()[5:25])
 
 
-async def enqueued(store: Store, *prefers: str | None) -> list[str]:
-    """Fresh generations, enqueued in this order."""
+async def enqueued(store: Store, *prefers: str | None, tenant: str = "") -> list[str]:
+    """Fresh generations of one tenant, enqueued in this order."""
     names = [gid() for _ in prefers]
     for name, prefer in zip(names, prefers, strict=True):
-        await store.queue.enqueue(name, prefer)
+        await store.queue.enqueue(name, prefer, tenant)
         # Entries carry the server's time in ms.
         entered = await store.context.connection.call("TIME")
         while (await store.context.connection.call("TIME"))[1] // 1000 == entered[1] // 1000:
@@ -278,6 +278,121 @@ async def test_a_withdrawal_finds_what_was_given_back_meanwhile(store: Store, mo
     monkeypatch.undo()
     assert await store.queue.depth() == 0
     assert await store.queue.claim("w", 4, 0) == []
+
+
+# Tenants
+
+
+async def test_a_tenant_with_many_turns_holds_nobody_up(store: Store) -> None:
+    """Fifty wait, then come one of a second tenant and three of a third: everybody's next is served in each round."""
+    many = await enqueued(store, *[None] * 50, tenant="many")
+    single = await enqueued(store, None, tenant="single")
+    few = await enqueued(store, *[None] * 3, tenant="few")
+    assert await store.queue.depth() == 54
+    served = []
+    while found := await store.queue.claim("w", 2, 0):
+        served += generations(found)
+        assert await store.queue.depth() == 54 - len(served)
+        await store.queue.ack(found)
+    assert served[:7] == [many[0], single[0], few[0], many[1], few[1], many[2], few[2]]
+    assert served[7:] == many[3:]
+    assert await store.queue.claim("w", 4, 0) == []
+
+
+async def test_many_turns_before_a_warm_worker_hold_nobody_up_there(store: Store) -> None:
+    """One turn of a tenant before it and one before everybody are all that may go before another tenant's."""
+    await store.queue.heartbeat("warm", {})
+    await enqueued(store, *["warm", None] * 10, tenant="many")
+    own = await enqueued(store, "warm", tenant="own")
+    shared = await enqueued(store, None, tenant="shared")
+    served = []
+    for _ in range(5):
+        served += generations(await store.queue.claim("warm", 1, 0))
+    assert {*own, *shared} <= {*served}
+
+
+async def test_many_turns_of_one_tenant_are_everybodys_at_once(store: Store) -> None:
+    """A tenant that is alone is held up by nothing: all that have room get what there is, and wake for it."""
+    names = await enqueued(store, *[None] * 9)
+    assert generations(await store.queue.claim("a", 4, 0)) == names[:4]
+    assert generations(await store.queue.claim("b", 4, 0)) == names[4:8]
+    waiting = [asyncio.create_task(store.queue.claim(worker, 1, 10_000)) for worker in ("c", "d", "e")]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    late = [gid() for _ in range(2)]
+    for name in late:
+        await store.queue.enqueue(name)
+    got = [delivery for part in await asyncio.gather(*waiting) for delivery in part]
+    assert sorted(generations(got)) == sorted([names[8], *late])
+
+
+async def test_what_waits_to_enter_is_queued_once_and_can_be_withdrawn(store: Store) -> None:
+    first, second, third = await enqueued(store, None, None, None, tenant="t")
+    for name in (second, third, second):
+        await store.queue.enqueue(name, None, "t")
+    assert await store.queue.depth() == 3
+    await store.queue.withdraw(second)
+    assert await store.queue.depth() == 2
+    await store.queue.withdraw(first)  # it was in the stream: the next look lets the next one in
+    [delivery] = await store.queue.claim("w", 4, 0)
+    assert delivery.generation == third
+    await store.queue.enqueue(third, None, "t")
+    assert await store.queue.depth() == 0
+    await store.queue.withdraw(third)
+    assert await store.queue.renew("w", [delivery]) == [delivery]
+
+
+async def test_a_withdrawal_finds_what_has_entered_meanwhile(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, second = await enqueued(store, None, None, tenant="t")
+    call = store.context.connection.call
+
+    async def then_claimed(*command: str) -> object:
+        seen = await call(*command)
+        await store.queue.claim("w", 1, 0)
+        return seen
+
+    monkeypatch.setattr(store.context.connection, "call", then_claimed)
+    await store.queue.withdraw(second)
+    monkeypatch.undo()
+    assert await store.queue.depth() == 0
+    assert await store.queue.claim("w", 4, 0) == []
+
+
+async def test_what_waits_before_a_dead_or_busy_worker_is_taken(
+    store: Store, open_another: OpenAnother, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "_STEAL_MS", 0)
+    await store.queue.heartbeat("busy", {})
+    names = await enqueued(store, *["busy"] * 5, tenant="t")
+    heir = await open_another()
+    stolen = await heir.queue.claim("heir", 3, 10_000)
+    assert generations(stolen) == names[:3]  # all that are old enough, not only the one that had entered
+    await die(store, "busy")
+    await store.queue.retire("busy")
+    rest = generations(await heir.queue.claim("heir", 1, 0))
+    rest += generations(await heir.queue.claim("heir", 4, 0))
+    assert rest == names[3:]
+    gone = await enqueued(store, *["busy"] * 2, tenant="t")
+    assert generations(await heir.queue.claim("heir", 4, 0)) == gone
+
+
+async def test_what_waits_to_enter_a_stream_that_is_gone_enters_everybodys(store: Store) -> None:
+    await store.queue.heartbeat("gone", {})
+    first, second, third = await enqueued(store, "gone", "gone", "gone", tenant="t")
+    await store.queue.withdraw(first)
+    await store.queue.retire("gone")
+    assert await streams(store) == {}
+    assert await store.queue.depth() == 2
+    assert generations(await store.queue.claim("w", 4, 0)) == [second]
+    assert generations(await store.queue.claim("w", 4, 0)) == [third]
+
+
+async def test_what_is_given_back_keeps_its_tenant(store: Store) -> None:
+    [one] = await enqueued(store, None, tenant="t")
+    await store.queue.give_back("w", await store.queue.claim("w", 1, 0))
+    await enqueued(store, *[None] * 2, tenant="t")
+    assert await store.context.connection.call("ZCARD", store.context.keys.waiting) == 2
+    assert 0 < await store.context.connection.call("PTTL", store.context.keys.waiting) <= 3_600_000
+    assert generations(await store.queue.claim("w", 1, 0)) == [one]
 
 
 # Takeover
