@@ -1,0 +1,253 @@
+"""Senri's layers as torch modules, with parameters under the names checkpoints have them.
+
+    h ← h + W_o · combine(A_mem, A_local)(W_q x, W_k x, W_v x)   [+ the read of a gated_delta memory],  x = RMSNorm(h)
+    h ← h + W_down · (silu(W_gate x) ⊙ W_up x),                                                    x = RMSNorm(h)
+
+Each forward takes what its layer carries and returns what it carries on: nothing mutable hangs on a module. Norms,
+softmax and memories are computed in float32 at least, whatever the parameters' dtype and under autocast too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from model.gated_delta import chunkwise, conv, decay, l2norm, tail_after
+from model.remembering import CLOSED
+from model.senri_config import Config
+from model.unroll.memory import Segments, attend
+from model.unroll.window import Kept, Piece
+from model.unroll.window import attend as attend_window
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A gated_delta memory of B rows: M (B, h, d_k, d_v), the convolutions' tails (B, width−1, ·), writes (B,)."""
+
+    M: Tensor
+    conv_q: Tensor
+    conv_k: Tensor
+    conv_v: Tensor
+    writes: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What one layer carries from piece to piece. memory: None in a layer without one."""
+
+    kept: Kept
+    memory: Segments | Delta | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where a piece's rows stand: positions of the first token and numbers of real tokens, here as lists, so that
+    nothing waits for a device; frozen (B,) bool; real (B, P) bool: not padding."""
+
+    position: list[int]
+    lengths: list[int]
+    frozen: Tensor
+    real: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a memory layer's memory did with a piece: what its read alone adds to the residual stream, (B, P, E), and
+    the write strengths of a gated_delta memory, (B, P, h), 0 where a token is padding or the memory frozen."""
+
+    read: Tensor
+    beta: Tensor | None
+
+
+class RMSNorm(nn.Module):
+    """x / √(mean x² + ε) · weight over the last axis."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalised(x, self.eps).to(x.dtype) * self.weight.to(x.dtype)
+
+
+def normalised(x: Tensor, eps: float) -> Tensor:
+    """x / √(mean x² + ε) over the last axis, float32 at least."""
+    x = accurate(x)
+    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps)
+
+
+def accurate(x: Tensor) -> Tensor:
+    """x in float32, or in float64 where it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Taps(nn.Module):
+    """A causal depthwise convolution's weights, (channels, width): the last tap is the token itself."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, width))
+
+
+class DeltaMemory(nn.Module):
+    """The `gated_delta` memory of one layer (`model.gated_delta`). A new one reads nothing: its W_o is zero."""
+
+    def __init__(self, config: Config, *, decays: bool) -> None:
+        super().__init__()
+        c, E, h = config, config.hidden_size, config.memory_heads
+        keys, values = h * c.memory_key_dim, h * c.memory_value_dim
+        self.config = config
+        self.mean = nn.Parameter(torch.zeros(E))
+        self.q_proj = nn.Linear(E, keys, bias=False)
+        self.k_proj = nn.Linear(E, keys, bias=False)
+        self.v_proj = nn.Linear(E, values, bias=False)
+        self.q_conv = Taps(keys, c.memory_conv_width)
+        self.k_conv = Taps(keys, c.memory_conv_width)
+        self.v_conv = Taps(values, c.memory_conv_width)
+        self.b_proj = nn.Linear(E, h)
+        self.a_proj = nn.Linear(E, h, bias=False) if decays else None
+        self.dt_bias = nn.Parameter(torch.zeros(h)) if decays else None
+        self.A_log = nn.Parameter(torch.zeros(h)) if decays else None
+        self.norm = RMSNorm(c.memory_value_dim, c.rms_norm_eps)
+        self.o_proj = nn.Linear(values, E, bias=False)
+        with torch.no_grad():
+            for parameter, value in self.beginning():
+                parameter.copy_(value)
+
+    def beginning(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """What a new memory's parameters are where it matters: it reads nothing, writes little and mixes no tokens."""
+        yield self.mean, torch.zeros_like(self.mean)
+        yield self.o_proj.weight, torch.zeros_like(self.o_proj.weight)
+        yield self.b_proj.bias, torch.full_like(self.b_proj.bias, -2.0)
+        for taps in (self.q_conv, self.k_conv, self.v_conv):
+            itself = torch.zeros_like(taps.weight)
+            itself[:, -1] = 1.0
+            yield taps.weight, itself
+        if self.dt_bias is not None and self.A_log is not None:
+            # α = exp(−softplus(−4)·1) = 0.982: a half-life of some 38 tokens, to be learned away
+            yield self.dt_bias, torch.full_like(self.dt_bias, -4.0)
+            yield self.A_log, torch.zeros_like(self.A_log)
+
+    def forward(self, x: Tensor, e: Tensor, memory: Delta, rows: Rows) -> tuple[Seen, Delta]:
+        """x (B, P, E): the attention's normalised input; e (B, P, E): normalised embeddings of the tokens."""
+        c, B, P = self.config, x.shape[0], x.shape[1]
+        h, d_k, d_v = c.memory_heads, c.memory_key_dim, c.memory_value_dim
+        x = x - self.mean.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            lengths = rows.real.sum(dim=1)
+            x = x.to(self.q_proj.weight.dtype)
+            u = x if c.memory_value_source == "hidden" else e.to(x.dtype)
+            wq, wk, wv = (accurate(y) for y in (self.q_proj(x), self.k_proj(x), self.v_proj(u)))
+            q = conv(wq, accurate(self.q_conv.weight), memory.conv_q).view(B, P, h, d_k)
+            k = conv(wk, accurate(self.k_conv.weight), memory.conv_k).view(B, P, h, d_k)
+            v = conv(wv, accurate(self.v_conv.weight), memory.conv_v).view(B, P, h, d_v)
+            written = (rows.real & ~rows.frozen[:, None]).unsqueeze(-1)  # (B, P, 1)
+            beta = torch.where(written, torch.sigmoid(accurate(self.b_proj(x))), 0.0)
+            alpha = None
+            if self.a_proj is not None and self.dt_bias is not None and self.A_log is not None:
+                alpha = decay(accurate(self.a_proj(x)), accurate(self.dt_bias), accurate(self.A_log))
+                alpha = torch.where(written, alpha, 1.0)
+            out, M = chunkwise(l2norm(q), l2norm(k), v, beta, alpha, memory.M)
+            read = self.o_proj(self.norm(out).flatten(2).to(x.dtype))
+        return Seen(read, beta), Delta(
+            M=M,
+            conv_q=tail_after(wq, memory.conv_q, lengths),
+            conv_k=tail_after(wk, memory.conv_k, lengths),
+            conv_v=tail_after(wv, memory.conv_v, lengths),
+            writes=memory.writes + written.sum(dim=(1, 2)),
+        )
+
+
+class Attention(nn.Module):
+    """Window, sinks, and in a layer of the rules linear and delta the Infini-attention memory behind its gate."""
+
+    def __init__(self, config: Config, *, gated: bool) -> None:
+        super().__init__()
+        c, E = config, config.hidden_size
+        self.config = config
+        self.q_proj = nn.Linear(E, c.num_attention_heads * c.head_dim, bias=False)
+        self.k_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
+        self.v_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
+        self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, E, bias=False)
+        self.gate = nn.Parameter(torch.full((c.num_attention_heads,), CLOSED)) if gated else None
+
+    def forward(
+        self, x: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
+    ) -> tuple[Tensor, Carried, Seen | None]:
+        """x (B, P, E), normalised → what is added to the residual stream, (B, P, E)."""
+        c, B, P = self.config, x.shape[0], x.shape[1]
+        q, k, v = (p(x).view(B, P, -1, c.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))
+        out, kept = attend_window(c, carried.kept, piece, q, k, v)
+        carried, seen = replace(carried, kept=kept), None
+        if isinstance(carried.memory, Segments):
+            gate = self.gate if self.gate is not None and bool((self.gate != CLOSED).any()) else None
+            with torch.autocast(x.device.type, enabled=False):
+                found, memory = attend(
+                    carried.memory,
+                    q,
+                    k,
+                    v,
+                    c.memory_rule,
+                    rows.position,
+                    rows.lengths,
+                    rows.frozen,
+                    reads=trace or gate is not None,
+                    shared=c.share_memory,
+                )
+                carried = replace(carried, memory=memory)
+                if found is not None and gate is not None:
+                    out = combine(out, *found, gate)
+            if found is not None and trace:
+                seen = Seen(self.o_proj(found[0].to(x.dtype).flatten(2)), None)
+        return self.o_proj(out.to(x.dtype).flatten(2)), carried, seen
+
+
+def combine(local: Tensor, read: Tensor, written: Tensor, gate: Tensor) -> Tensor:
+    """Eq. 6 of `model.infini`: local and read (B, P, H, D), written (B, P), gate (H,) logits (−inf: closed)."""
+    g = torch.sigmoid(accurate(gate)).unsqueeze(-1)  # (H, 1)
+    mixed = g * read + (1.0 - g) * local
+    return torch.where(written[:, :, None, None] & (g > 0), mixed, local.to(mixed.dtype))
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        E, F = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(E, F, bias=False)
+        self.up_proj = nn.Linear(E, F, bias=False)
+        self.down_proj = nn.Linear(F, E, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return y
+
+
+class Layer(nn.Module):
+    """One layer. gated: it has a gate; memory: it has a gated_delta memory, with a decay where `decays`."""
+
+    def __init__(self, config: Config, *, gated: bool, memory: bool, decays: bool) -> None:
+        super().__init__()
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, gated=gated)
+        self.memory = DeltaMemory(config, decays=decays) if memory else None
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, h: Tensor, e: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
+    ) -> tuple[Tensor, Carried, Seen | None]:
+        """h (B, P, E) → h, what the layer carries on, and with `trace` what its memory did."""
+        x = self.input_layernorm(h)
+        added, after, seen = self.self_attn(x, piece, carried, rows, trace=trace)
+        if self.memory is not None and isinstance(carried.memory, Delta):
+            seen, memory = self.memory(x, e, carried.memory, rows)
+            added, after = added + seen.read.to(added.dtype), replace(after, memory=memory)
+        h = h + added
+        return h + self.mlp(self.post_attention_layernorm(h)), after, seen if trace else None
