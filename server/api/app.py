@@ -9,16 +9,19 @@ It does not know whether a supervisor started it.
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from model.tokenizer import Tokenizer
 from server.api import docs, generate, generations, memory, ops, sessions, text
@@ -89,14 +92,16 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
         named: PerennialError = PerennialError(str(error.detail))
+        headers = error.headers
         if error.status_code == 404:
             named = NotFound("There is no such path here.")
         elif error.status_code == 405:
             named = MethodNotAllowed(f"This path does not answer {request.method[:16]}.")
+            headers = {"Allow": ", ".join(sorted(set(_allowed(app.routes, request.scope))))}
         elif error.status_code < 500:
             named = InvalidRequest(str(error.detail))
         backend.metrics.refused.labels(named.code).inc()
-        return error_response(named, error.headers)
+        return error_response(named, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -104,6 +109,15 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
         return error_response(InvalidRequest("The request's path or headers are not valid."))
 
     return app
+
+
+def _allowed(routes: Iterable[Any], scope: Scope) -> Iterator[str]:
+    """The methods that a path answers: each is a route of its own, of which the router names the first only."""
+    for route in routes:
+        if (included := getattr(route, "original_router", None)) is not None:
+            yield from _allowed(included.routes, scope)
+        elif route.matches(scope)[0] is not Match.NONE:
+            yield from route.methods
 
 
 class Server(uvicorn.Server):
