@@ -19,7 +19,7 @@ CHUNK = 256
 class Oracle:
     """The model of a checkpoint as a server in batch-invariant mode runs it."""
 
-    def __init__(self, checkpoint: Path, sliding_window: int) -> None:
+    def __init__(self, checkpoint: Path | str, sliding_window: int) -> None:
         ops = choose_ops("auto", batch_invariant=True)
         self._model = load_model(str(checkpoint), ops, sliding_window_size=sliding_window).model
 

@@ -19,16 +19,14 @@ from support.oracle import Oracle
 
 pytestmark = pytest.mark.timeout(300)
 
-TOLERANCE = 1e-4  # nats
+TOLERANCE = 1e-6  # nats
 PENALTY = SAY["extra_body"]["repetition_penalty"]
 GREEDY = SamplingParams(temperature=0.0, repetition_penalty=PENALTY)
 
 
 @pytest.fixture(scope="module")
 def oracle(running: Fleet) -> Oracle:
-    from pathlib import Path
-
-    return Oracle(Path(running.settings["model"]), int(running.settings["sliding_window"]))
+    return Oracle(running.settings["model"], int(running.settings["sliding_window"]))
 
 
 @pytest.fixture

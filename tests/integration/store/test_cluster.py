@@ -1,5 +1,6 @@
 """The store on a cluster of three real nodes: every script stays within one slot, through its declared keys (a claim
-also through keys of their hash tag that it finds in them); commands find their node, also after a slot has moved or a node was away."""
+also through keys of the queue's tag, which it puts together); commands find their node, also after a slot has moved or
+a node was away."""
 
 from __future__ import annotations
 
