@@ -30,7 +30,7 @@ Run = Callable[..., Any]
 def programs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs beside their packages. What npm installs is kept in pytest's cache, by what it was asked for."""
     if not (shutil.which("node") and shutil.which("npm")):
-        pytest.fail("These tests need Node.js 20 or newer with npm; on Debian: apt-get install nodejs npm")
+        pytest.fail("These tests need Node.js 18 or newer with npm; on Debian: apt-get install nodejs npm")
     asked = (PROGRAMS / "package.json").read_bytes()
     kept = request.config.cache.mkdir(f"openai-node-{hashlib.sha256(asked).hexdigest()[:12]}") / "installed"
     if not kept.exists():

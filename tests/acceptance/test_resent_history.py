@@ -1,0 +1,117 @@
+"""A client that keeps no state and sends its whole history with every request: only what is new in it is read."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from model.chat import ChatTemplate
+from model.tokenizer import load_tokenizer
+from support.conversation import START_S, Answer, generate, serving
+
+pytestmark = [pytest.mark.weights, pytest.mark.full, pytest.mark.timeout(900)]
+
+TURNS, RESTART = 60, 30
+SYSTEM = {"role": "system", "content": "You are a helpful assistant. Keep your answers short."}
+MAX_TOKENS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One answer. prompt, cached, total: tokens, as its usage has them. first_s: to its first text."""
+
+    text: str
+    finish: str
+    prompt: int
+    cached: int
+    total: int
+    first_s: float
+    about: dict[str, Any]
+
+
+def resend(client: OpenAI, messages: list[Any]) -> Heard:
+    """Stream the answer to all of a conversation."""
+    text, finish, first_s, about, began = "", "", 0.0, {}, time.perf_counter()
+    for chunk in client.chat.completions.create(
+        model="smollm2-135m",
+        messages=messages,
+        temperature=0.0,
+        max_tokens=MAX_TOKENS,
+        stream=True,
+        stream_options={"include_usage": True},
+    ):
+        about = (chunk.model_extra or {}).get("perennial", about)
+        for choice in chunk.choices:
+            if choice.delta.content and not text:
+                first_s = time.perf_counter() - began
+            text += choice.delta.content or ""
+            finish = choice.finish_reason or finish
+        used = chunk.usage
+    assert used is not None
+    assert used.prompt_tokens_details is not None
+    cached = used.prompt_tokens_details.cached_tokens or 0
+    return Heard(text, finish, used.prompt_tokens, cached, used.total_tokens, first_s, about)
+
+
+def by_session(url: str, questions: list[str]) -> Iterator[Answer]:
+    """The same conversation through one session's id: only the new message is sent."""
+    session: dict[str, str] = {}
+    for question in questions:
+        new = [*([] if session else [SYSTEM]), {"role": "user", "content": question}]
+        answer = generate(url, messages=new, temperature=0.0, max_tokens=MAX_TOKENS, **session)
+        session = {"session_id": answer.start["session"]}
+        yield answer
+
+
+def new_tokens(chat: ChatTemplate, text: str, finish: str) -> int:
+    """What is read of a new message: it, what the template puts around it, and the last turn's pending token."""
+    after = "open" if finish == "length" else "eos"
+    return 1 + len(chat.render_next([{"role": "user", "content": text}], after=after))
+
+
+def test_only_what_is_new_is_read(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+    """From the second turn on, whatever was said before, and also after a restart in the middle."""
+    chat = load_tokenizer("smollm2-135m", None).chat
+    assert chat is not None
+    questions = [f"Turn {turn}: tell me something new about the sea." for turn in range(1, TURNS + 1)]
+    messages: list[Any] = [SYSTEM]
+    heard: list[Heard] = []
+    with serving(tmp_path, batch_invariant="true", slots="8") as server:
+        for turn, question in enumerate(questions):
+            if turn == RESTART:
+                assert server.stop() == 0
+                server.start()
+            messages.append({"role": "user", "content": question})
+            with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=START_S) as client:
+                one = resend(client, messages)
+            assert one.about["known_messages"] == (len(messages) - 1 if turn else 0)
+            assert one.about["why"] is None
+            if turn:
+                before = heard[-1]
+                assert one.about["restored"]["from"] == ("redis" if turn == RESTART else "slot")
+                assert one.about["restored"]["replayed_tokens"] == 0  # it was saved when the server was stopped
+                assert one.about["session_id"] == before.about["session_id"]
+                assert one.cached == before.total - 1
+                assert one.prompt - one.cached == new_tokens(chat, question, before.finish)
+            heard.append(one)
+            messages.append({"role": "assistant", "content": one.text})
+        named = list(by_session(server.url, questions))
+    assert [one.text for one in heard] == [answer.text for answer in named]
+    assert [one.total for one in heard] == [answer.done["position"] for answer in named]
+
+    record_property("tokens_of_history", heard[-1].total)
+    for name, first_s in (
+        ("resent", [one.first_s for one in heard]),
+        ("by_session", [answer.arrivals[0] for answer in named]),
+    ):
+        early, late = statistics.median(first_s[4:15]), statistics.median(first_s[49:60])
+        record_property(f"{name}_first_token_turns_5_15_s", round(early, 4))
+        record_property(f"{name}_first_token_turns_50_60_s", round(late, 4))
+        record_property(f"{name}_ratio", round(late / early, 3))
