@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import torch
 
 from model.sampling import SamplingParams
 from server.store.archive_format import read_archive
@@ -55,7 +56,12 @@ def apart(oracle: Oracle, run: Run, said: Sequence[Drawn], params: SamplingParam
 
     The last token may have none: an end token is not reported.
     """
-    fresh = oracle.turn(run.before, run.read, len(run.generated), params)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # beside the server's own, more of them only wait for each other
+    try:
+        fresh = oracle.turn(run.before, run.read, len(run.generated), params)
+    finally:
+        torch.set_num_threads(threads)
     assert [token for token, _ in fresh] == run.generated
     assert len(run.generated) - 1 <= len(said) <= len(run.generated)
     assert said

@@ -121,7 +121,8 @@ _PLAIN_TEXT = {"format": {"type": "text"}}
 
 
 class ResponseRequest(Neutral):
-    """The body. `input`: only what is new where the response continues another, or a conversation."""
+    """The body. `input`: only what is new where the response continues another, or a conversation; else all that was
+    said, whose known part is recognised."""
 
     model: str = Field(
         min_length=1, max_length=512, description="The served model's name, or an alias of it.", examples=[MODEL]
