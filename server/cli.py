@@ -1,4 +1,4 @@
-"""The command line: `perennial serve | api | worker | generate | key`.
+"""The command line: `perennial serve | api | worker | generate | evaluate | inspect | key`.
 
 Flags are made from the fields of `Settings` (argparse, 40 lines): one source for the flag, its variable, its default
 and its help. `pydantic-settings`' own command line was tried and left: it repeats every flag under every command
@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from model.training import options as evaluation
+from server import inspection
 from server.access import digest_of, is_entry, new_key
 from server.errors import PerennialError, StartupError
 from server.logs import configure_logging
@@ -32,8 +34,11 @@ COMMANDS = {
     "api": "Only the HTTP API; needs PERENNIAL_REDIS_URL. Any number of them.",
     "worker": "Only a worker, which computes; needs PERENNIAL_REDIS_URL. One per device.",
     "generate": "Complete a text here and now, without server or session.",
+    "evaluate": evaluation.SUMMARY,
+    "inspect": inspection.SUMMARY,
     "key": "Make an API key: show it this once, and the hash of it that is configured.",
 }
+LIKE = {"evaluate": "generate"}  # both run the model here and now, and take the same settings
 EPILOG = (
     "Each setting is a flag, an environment variable or a line in ./.env, and counts in that order. "
     "Of an API key only its hash is configured: `perennial key` makes one."
@@ -51,11 +56,19 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"perennial {version('perennial')}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
+        epilog = {
+            "evaluate": f"{evaluation.EPILOG} {EPILOG}",
+            "inspect": inspection.EPILOG,
+        }.get(name, EPILOG)
         sub = commands.add_parser(
-            name, help=summary, description=summary, epilog=EPILOG.replace("%", "%%"), allow_abbrev=False
+            name, help=summary, description=summary, epilog=epilog.replace("%", "%%"), allow_abbrev=False
         )
         if name == "generate":
             _generate_arguments(sub)
+        if name == "evaluate":
+            evaluation.add_arguments(sub)
+        if name == "inspect":
+            inspection.add_arguments(sub)
         if name == "key":
             sub.add_argument("--label", metavar="NAME", help="the tenant whose sessions it opens [default: its own]")
         group = sub.add_argument_group("settings")
@@ -72,7 +85,7 @@ def _flag_names(command: str) -> list[str]:
     for name, field in Settings.model_fields.items():
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
-        if command in str(extra["used_by"]).split():
+        if LIKE.get(command, command) in str(extra["used_by"]).split():
             names.append(name.replace("_", "-"))
     return names
 
@@ -110,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     root = parser()
     known, rest = root.parse_known_args(argv)
-    given = vars(known)
+    given = vars(known) | {"argv": list(sys.argv[1:] if argv is None else argv)}
     command = given["command"]
     if rest:
         near = difflib.get_close_matches(rest[0].partition("=")[0].removeprefix("--"), _flag_names(command), n=1)
@@ -121,6 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command == "key":
             return _key(given["label"])
+        if command == "inspect":
+            inspection.inspect(given, lambda line: print(line, flush=True))
+            return 0
         settings = load_settings(flags)
         if given["lifeline_fd"] is not None:
             _watch_lifeline(given["lifeline_fd"], settings.drain_s)
@@ -138,6 +154,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: str, settings: Settings, given: dict[str, Any]) -> int | None:
     if command == "generate":
         return _generate(settings, given)
+    if command == "evaluate":
+        return _evaluate(settings, given)
     configure_logging(settings, command)
     if command == "serve":
         from server.supervisor import Supervisor  # noqa: PLC0415
@@ -202,6 +220,17 @@ def _generate(settings: Settings, given: dict[str, Any]) -> int:
     except (ValueError, OSError) as e:
         raise _start_error(e, settings) from e
     print()
+    return 0
+
+
+def _evaluate(settings: Settings, given: dict[str, Any]) -> int:
+    from server.measure import measure  # noqa: PLC0415
+
+    try:
+        options = evaluation.from_arguments(given)
+        measure(settings, options, command=given["argv"], say=lambda line: print(line, flush=True))
+    except (ValueError, OSError) as e:
+        raise _start_error(e, settings) from e
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Training and evaluation: what makes a memory recall, and what shows whether it does."""
