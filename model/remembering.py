@@ -17,14 +17,13 @@ It knows nothing of windows or of the layers around.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model import infini, routing
-from model.gated_delta import L2_EPS, chunkwise, conv, decay, step, tail_after
+from model.gated_delta import L2_EPS, conv, tail_after
 from model.kernels import Block, Linear, Ops
 from model.senri_config import Config
 from model.state import State
@@ -92,7 +91,7 @@ class Recall:
 
     project: W_q, W_k, W_v where the values come from x, W_b, W_a where it decays, stacked. value: W_v where they come
     from the embedding, else None. taps (2K+V, width): the three convolutions side by side. bias (h,): b. decays:
-    dt_bias and A_log (h,), or None. unit (d_k,): makes an RMSNorm an l2norm. norm (d_v,): g. eps: of RMSNorm(o).
+    dt_bias and exp(A_log) (h,), or None. unit (d_k,): makes an RMSNorm an l2norm. norm (d_v,): g. eps: of RMSNorm(o).
     """
 
     layer: int
@@ -122,8 +121,6 @@ class Recall:
         widths = [K, K, *([V] if self.value is None else []), h, *([h] if self.decays else [])]
         q, k, *rest = self.project(x).split(widths, dim=1)
         v = rest.pop(0) if self.value is None else self.value(e)
-        strength = [part.view(B, -1, h) for part in rest]  # before β's and α's functions
-
         inputs = torch.cat((q, k, v), dim=1).view(B, -1, 2 * K + V)
         tails = [state[f"conv_{name}.{self.layer}"] for name in "qkv"]
         tail = torch.cat(tails, dim=-1)  # (B, width−1, 2K+V)
@@ -133,49 +130,15 @@ class Recall:
         # x/√(mean x² + ε/d)·d^−½ = x/√(Σx² + ε): the backend's own norm, whose bits don't depend on the batch
         flat = (u.reshape(-1, d_k).contiguous() for u in (q, k))  # of a single head, reshape gives a view
         q, k = (ops.add_norm(u, None, self.unit, L2_EPS / d_k).view(B, -1, h, d_k) for u in flat)
-        v = v.reshape(B, -1, h, d_v)
+        v = v.reshape(B, -1, h, d_v).contiguous()
 
-        write = self._write_singly if ops.batch_invariant else self._write
-        read = write((q, k, v), strength, state, lengths)  # (B, T, h, d_v)
-        state[f"writes.{self.layer}"].add_(lengths * (1 - state["frozen"].long()))
+        writes = 1 - state["frozen"].long()  # (B,)
+        logits = [part.reshape(B, -1, h) for part in rest]
+        decay = None if self.decays is None else (logits[1] + self.decays[0], self.decays[1])
+        M = state[f"M.{self.layer}"]
+        read = ops.gated_delta(q, k, v, logits[0] + self.bias, decay, M=M, lengths=lengths, writes=writes)
+        state[f"writes.{self.layer}"].add_(lengths * writes)
         return self.out(ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps).view(-1, V))
-
-    def _strengths(self, logits: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """β and α, or None, from W_b x and W_a x."""
-        beta = torch.sigmoid(logits[0] + self.bias)
-        return beta, decay(logits[1], *self.decays) if self.decays else None
-
-    def _write(
-        self, qkv: tuple[Tensor, Tensor, Tensor], logits: Sequence[Tensor], state: State, lengths: Tensor
-    ) -> Tensor:
-        """Write every row's tokens and read after each, all rows at once: (B, T, h, d_v)."""
-        M, T = state[f"M.{self.layer}"], qkv[0].shape[1]
-        live = (torch.arange(T) < lengths[:, None]) & (state["frozen"] == 0)[:, None]  # (B, T)
-        beta, alpha = self._strengths(logits)
-        beta = beta * live.unsqueeze(-1)
-        alpha = None if alpha is None else torch.where(live.unsqueeze(-1), alpha, 1.0)
-        out, after = (step if T == 1 else chunkwise)(*qkv, beta, alpha, M)
-        written = live.any(dim=1)
-        M[written] = after[written]
-        return out
-
-    def _write_singly(
-        self, qkv: tuple[Tensor, Tensor, Tensor], logits: Sequence[Tensor], state: State, lengths: Tensor
-    ) -> Tensor:
-        """The same, in products of one token of one row, so that the bits depend on neither batch nor chunk."""
-        q, k, v = qkv
-        frozen, out = state["frozen"].tolist(), torch.zeros_like(v)
-        for b, n in enumerate(lengths.tolist()):
-            m = state[f"M.{self.layer}"][b]  # (h, d_k, d_v), written in place
-            for t in range(n):
-                if not frozen[b]:
-                    beta, alpha = self._strengths([x[b, t] for x in logits])
-                    if alpha is not None:
-                        m *= alpha[:, None, None]
-                    error = v[b, t].unsqueeze(1) - torch.bmm(k[b, t].unsqueeze(1), m)  # (h, 1, d_v)
-                    m.baddbmm_(k[b, t].unsqueeze(2), beta[:, None, None] * error)
-                out[b, t] = torch.bmm(q[b, t].unsqueeze(1), m).squeeze(1)
-        return out
 
 
 def load_segments(config: Config, layer: int, block: Block, tensors: Tensors) -> Segments:
@@ -228,7 +191,7 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
         value=None if c.memory_value_source == "hidden" else ops.linear([value]),
         taps=torch.cat([floats(f"{n}_conv.weight", d, width) for n, d in (("q", K), ("k", K), ("v", V))]),
         bias=floats("b_proj.bias", h),
-        decays=(floats("dt_bias", h), floats("A_log", h)) if decays else None,
+        decays=(floats("dt_bias", h), floats("A_log", h).exp()) if decays else None,
         unit=torch.full((c.memory_key_dim,), c.memory_key_dim**-0.5),
         norm=floats("norm.weight", c.memory_value_dim),
         out=ops.linear([weight("o_proj.weight", E, V)]),

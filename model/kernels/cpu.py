@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.kernels import cpu_attention as attention
 from model.kernels.cpu_attention import attention_kernels
+from model.kernels.cpu_delta import delta_kernel
 from model.kernels.cpu_linear import Product, linear_kernels
 from model.kernels.cpu_rows import row_kernels
 from model.kernels.cpu_stack import CpuStack, can_stack
@@ -193,6 +194,72 @@ class CpuOps:
             scratch = self.pool.scratch(rope.scratch)
             args = (qkv.data_ptr(), out.data_ptr(), *leaves, rope.words.data_ptr(), scratch)
             self.pool.run(*self.attention_phases(B * spec.kv_heads, rope.items, args))
+        return out
+
+    def gated_delta(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        b: Tensor,
+        decay: tuple[Tensor, Tensor] | None,
+        *,
+        M: Tensor,
+        lengths: Tensor,
+        writes: Tensor,
+    ) -> Tensor:
+        (B, T, h, d_k), d_v = q.shape, v.shape[-1]
+        if d_v % LANES:
+            return self._gated_delta_singly(q, k, v, b, decay, M, lengths, writes)
+        a, rate = decay if decay is not None else (None, None)
+        for x, shape in (
+            (q, (B, T, h, d_k)),
+            (k, (B, T, h, d_k)),
+            (v, (B, T, h, d_v)),
+            (b, (B, T, h)),
+            (a, (B, T, h)),
+            (rate, (h,)),
+        ):
+            if x is not None:
+                self.check(x, shape)
+        if M.dtype != torch.float32 or M.shape != (B, h, d_k, d_v) or (B and not M[0].is_contiguous()):
+            raise ValueError(f"expected float32 {(B, h, d_k, d_v)} with contiguous rows, not {M.dtype} {M.shape}")
+        out, lengths, writes = torch.empty_like(v), lengths.contiguous(), writes.contiguous()
+        tensors = (q, k, v, out, b, a, rate, M)
+        addresses = [0 if x is None else x.data_ptr() for x in tensors]
+        apart = M.stride(0) * M.itemsize
+        words = torch.tensor([*addresses, apart, lengths.data_ptr(), writes.data_ptr(), T, h, d_k, d_v])
+        with self.pool.lock:
+            self.pool.run(phase(delta_kernel(), B * h, words.data_ptr()))
+        return out
+
+    def _gated_delta_singly(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        b: Tensor,
+        decay: tuple[Tensor, Tensor] | None,
+        M: Tensor,
+        lengths: Tensor,
+        writes: Tensor,
+    ) -> Tensor:
+        """The reference's, a token of a row at a time, so that the bits depend on neither batch nor chunk."""
+        out = torch.zeros_like(v)
+        for row, n in enumerate(lengths.tolist()):
+            for t in range(n):
+                r, s = slice(row, row + 1), slice(t, t + 1)
+                token = [x[r, s].clone() for x in (q, k, v, b)]
+                out[r, s] = self._ref.gated_delta(
+                    token[0],
+                    token[1],
+                    token[2],
+                    token[3],
+                    None if decay is None else (decay[0][r, s].clone(), decay[1]),
+                    M=M[r],
+                    lengths=torch.ones(1, dtype=torch.int64),
+                    writes=writes[r],
+                )
         return out
 
     def stack(self, blocks: Sequence[Block], eps: float) -> Stack:

@@ -219,6 +219,27 @@ class Ops(Protocol):
         """
         ...
 
+    def gated_delta(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        b: Tensor,
+        decay: tuple[Tensor, Tensor] | None,
+        *,
+        M: Tensor,
+        lengths: Tensor,
+        writes: Tensor,
+    ) -> Tensor:
+        """The gated delta rule over each row's tokens (`model.gated_delta`); writes M.
+
+        q, k (B, T, h, d_k), v (B, T, h, d_v), b (B, T, h), contiguous float32: β = sigmoid(b). decay: a (B, T, h) and
+        rate (h,), contiguous float32: α = exp(−softplus(a)·rate); None: α = 1. M (B, h, d_k, d_v) float32, updated in
+        place, rows any distance apart, each contiguous. lengths (B,) int64; writes (B,) int64: 0 reads without writing.
+        Returns what is read after each token, (B, T, h, d_v) float32, a new tensor; for t ≥ lengths[b] unspecified.
+        """
+        ...
+
     def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
         """Prepare layers that follow each other with nothing in between; eps is that of their norms."""
         ...

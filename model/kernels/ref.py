@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from model.gated_delta import chunkwise
 from model.kernels.interface import Block, Ops, Rope, Window, WindowSpec
 
 if TYPE_CHECKING:
@@ -137,6 +138,28 @@ class RefOps:
                     sink_v[b, :, p] = v.to(sink_v.dtype)
                 out[b, t] = _attend(q, rope, b, t, (ring_k[b], ring_v[b], sink_k[b], sink_v[b]))
         return out.view(B * T, H * D)
+
+    def gated_delta(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        b: Tensor,
+        decay: tuple[Tensor, Tensor] | None,
+        *,
+        M: Tensor,
+        lengths: Tensor,
+        writes: Tensor,
+    ) -> Tensor:
+        live = (torch.arange(q.shape[1]) < lengths[:, None]) & (writes > 0)[:, None]  # (B, T)
+        beta = torch.sigmoid(b) * live.unsqueeze(-1)
+        alpha = None
+        if decay is not None:
+            a, rate = decay
+            alpha = torch.where(live.unsqueeze(-1), torch.exp(-nn.functional.softplus(a) * rate), 1.0)
+        out, after = chunkwise(q, k, v, beta, alpha, M)
+        M.copy_(torch.where(live.any(dim=1)[:, None, None, None], after, M))
+        return out
 
     def stack(self, blocks: Sequence[Block], eps: float) -> RefStack:
         return RefStack(self, blocks, eps)

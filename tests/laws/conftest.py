@@ -7,6 +7,9 @@ import torch
 
 from model.state import Model
 from support.subjects import SUBJECTS, Subject
+from support.tiny import one_thread
+
+__all__ = ["one_thread"]
 
 ALL = [
     pytest.param(s, id=f"{a}-{v}", marks=[pytest.mark.full] if s.full else [])
@@ -19,6 +22,11 @@ ALL = [
 def subject(request: pytest.FixtureRequest) -> Subject:
     assert isinstance(request.param, Subject)
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def _quick(one_thread: None) -> None:
+    """Torch on one thread, the backends on theirs."""
 
 
 @pytest.fixture

@@ -42,12 +42,12 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "gated-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.GATED_DELTA, True, memory_heads=3), 1e-3, WRAPS),
         "gated-delta-invariant": Subject(_senri("invariant", Rule.GATED_DELTA, True), 0.25, WRAPS, invariant=True),
         "shared-linear-ref": Subject(_senri("ref", Rule.LINEAR, True, share_memory=True), 1e-3, WRAPS, full=True),
-        "shared-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, share_memory=True), 1e-3, WRAPS),
+        "shared-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, share_memory=True), 1e-3, WRAPS, full=True),
         "shared-delta-invariant": Subject(
-            _senri("invariant", Rule.DELTA, True, share_memory=True), 0.25, WRAPS, invariant=True
+            _senri("invariant", Rule.DELTA, True, share_memory=True), 0.25, WRAPS, invariant=True, full=True
         ),
         "routed-linear-ref": Subject(_senri("ref", Rule.LINEAR, True, num_memories=3), 1e-3, WRAPS, full=True),
-        "routed-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, num_memories=3), 1e-3, WRAPS),
+        "routed-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, num_memories=3), 1e-3, WRAPS, full=True),
         "routed-shared-invariant": Subject(
             _senri("invariant", Rule.DELTA, True, num_memories=2, share_memory=True), 0.25, WRAPS, invariant=True
         ),

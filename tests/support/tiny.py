@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from model.infini import Rule
 from model.kernels import Ops, choose_ops
 from model.senri import Config, Senri
+from model.weights import WeightsError
 
 SENRI = Config(
     vocab_size=97,
@@ -42,6 +45,8 @@ class Tensors:
         return list(self.tensors)
 
     def expect(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        if name not in self.tensors:
+            raise WeightsError(f"tensor {name!r} is missing")
         found = self.tensors[name]
         assert tuple(found.shape) == shape, (name, tuple(found.shape), shape)
         return found
@@ -114,8 +119,25 @@ def senri(
 
 
 def make_ops(name: str) -> Ops:
-    """ "ref", "cpu-f32", "cpu-bf16" or "invariant"."""
+    """ "ref", "cpu-f32", "cpu-bf16" or "invariant"; the cpu backend with two threads of its own."""
     if name == "ref":
         return choose_ops("ref")
     dtype = torch.float32 if name == "cpu-f32" else torch.bfloat16
-    return choose_ops("cpu", batch_invariant=name == "invariant", state_dtype=dtype)
+    with torch_threads(2):
+        return choose_ops("cpu", batch_invariant=name == "invariant", state_dtype=dtype)
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """So many threads for torch's own operations, and for a cpu backend that is made in the meantime."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch's products of a few numbers take many times as long where they wait for other threads of a busy machine."""
+    with torch_threads(1):
+        yield
