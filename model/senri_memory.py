@@ -70,11 +70,11 @@ class SenriMemory:
         """See `Memory.reset`. The window is one for all layers: `layers` choose among memories only."""
         if scope is not Scope.MEMORY and layers is not None:
             raise MemoryOperationError(
-                f"the {scope} of some layers can't be reset without the others': leave layers out, or reset the memory",
-                "layers",
+                "the window is one for all layers: leave layers out, or reset the memory alone", "layers"
             )
         if scope is not Scope.WINDOW:
-            for layer in self._chosen(state, layers):
+            one = len(self._chosen(state, None)) < len(self.layers)  # shared by all layers, whichever were named
+            for layer in self.layers if one or layers is None else layers:
                 for name in ("M", *_BESIDE):
                     if f"{name}.{layer}" in state:
                         state[f"{name}.{layer}"].zero_()

@@ -35,9 +35,7 @@ MEMORY: dict[str, Any] = {
 def test_the_table_has_a_line_for_each_matrix() -> None:
     title, head, row = table(MEMORY).splitlines()
     assert title == "sess_a_0 at position 12,345 (turn_a_b, frozen)"
-    assert head.split() == [
-        *["layer", "memory", "head", "norm", "norm_z", "rank", "effective_rank", "writes", "gates", "largest"]
-    ]
+    assert tuple(head.split()) == COLUMNS
     assert row.split() == ["10", "0", "2", "3.25", "-", "2", "1.8", "7", "0.25", "0.50", "3", "1.25", "0"]
     assert "nothing beyond its window" in table(MEMORY | {"matrices": []})
 
