@@ -208,6 +208,28 @@ class Model(Protocol):
         ...
 
 
+class Trainable(Protocol):
+    """What the trainer knows of an architecture: the same function of text and state, kept for the backward pass."""
+
+    @property
+    def spec(self) -> StateSpec:
+        """The leaves of one session's state."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the width of the logits."""
+        ...
+
+    def unroll(self, tokens: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read tokens, out of place and differentiable.
+
+        tokens (B, T) int64, right-padded; lengths (B,) int64, 0 to T; state of B rows, left as it is. Returns the
+        logits (B, T, V) after every token, 0 where it is padding, and a new state through which gradients flow.
+        """
+        ...
+
+
 def as_rows(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Right-pad lists of token ids: tokens (B, T) int64 and lengths (B,) int64."""
     lengths = [len(row) for row in tokens]

@@ -64,7 +64,12 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(params=VARIANTS, scope="module")
+OFTEN = ("closed", "linear", "shared-delta", "gated-delta")
+
+
+@pytest.fixture(
+    params=[pytest.param(v, marks=() if v in OFTEN else pytest.mark.full) for v in VARIANTS], scope="module"
+)
 def variant(request: pytest.FixtureRequest) -> Variant:
     return VARIANTS[request.param]
 
@@ -124,7 +129,7 @@ def test_equals_advance_at_every_position(
     assert_states(state, expected[1])
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 50), max_size=4).map(sorted))
 def test_equals_advance_at_any_split(trained: Unroll, expected: tuple[list[Tensor], State], cuts: list[int]) -> None:
     """The rows then stand at different places of their segments and windows."""
@@ -147,7 +152,7 @@ def test_a_state_of_one_goes_on_in_the_other(served: Senri, trained: Unroll, exp
     torch.testing.assert_close(one_by_one(served, text[37:], after), wanted[37:], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["closed", "linear", "delta"])
+@pytest.mark.parametrize("name", ["linear", "delta", "gated-delta"])
 def test_equals_the_naive_reference(name: str) -> None:
     """Out of a window of 16, over three segments of 8."""
     config, text = VARIANTS[name].config, TEXTS[0][:26]
@@ -280,7 +285,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["shared", "gated-delta"])
 def test_gradients_equal_finite_differences_along_a_random_direction(case: str) -> None:
     change, parameters = CASES[case]
     loss, given_ = loss_of(replace(SMALL, **change), parameters)
@@ -292,10 +297,12 @@ def test_gradients_equal_finite_differences_along_a_random_direction(case: str) 
 @pytest.mark.full
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_finite_differences(case: str) -> None:
-    """With respect to every number by itself."""
+    """With respect to every number by itself, and none that has no effect."""
     change, parameters = CASES[case]
     loss, given_ = loss_of(replace(SMALL, **change), parameters)
     assert torch.autograd.gradcheck(loss, given_, atol=1e-7, rtol=1e-4)
+    for name, gradient in zip(parameters, torch.autograd.grad(loss(*given_), given_), strict=False):
+        assert gradient.abs().max() > 1e-6, name
 
 
 def gradients(model: Unroll, tokens: Tensor, lengths: Tensor, **how: Any) -> dict[str, Tensor]:
@@ -338,7 +345,7 @@ def saved_bytes(model: Unroll, count: int, *, checkpoint: bool) -> int:
 def test_a_checkpointed_text_holds_on_to_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.unroll.body.PIECE", 8)
     model = Unroll.load(SENRI, senri_tensors(SENRI, gates=True))
-    assert saved_bytes(model, 256, checkpoint=True) < saved_bytes(model, 256, checkpoint=False) / 20
+    assert saved_bytes(model, 128, checkpoint=True) < saved_bytes(model, 128, checkpoint=False) / 10
 
 
 def test_padding_has_no_part_in_any_gradient(trained: Unroll) -> None:
