@@ -61,7 +61,7 @@ def leaf_specs(heads: int, dim: int, segment: int, memories: int = 1) -> dict[st
     own = {
         "M": LeafSpec((*shape, dim), torch.float32, "memory matrix, key side × value side, per key/value head"),
         "z": LeafSpec(shape, torch.float32, "normaliser: sum of the keys written"),
-        "writes": LeafSpec((), torch.int64, "segments written since the memory was last empty"),
+        "writes": LeafSpec((), torch.int64, "segments written since the memory was last emptied or cleaned"),
     }
     return (own if memories else {}) | {
         "seg_k": LeafSpec((heads, segment, dim), torch.float32, "keys of the segment being filled"),

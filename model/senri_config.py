@@ -201,7 +201,7 @@ class Config:
             "conv_q": LeafSpec((before, h * K), torch.float32, "last inputs of the queries' convolution"),
             "conv_k": LeafSpec((before, h * K), torch.float32, "last inputs of the keys' convolution"),
             "conv_v": LeafSpec((before, h * V), torch.float32, "last inputs of the values' convolution"),
-            "writes": LeafSpec((), torch.int64, "tokens written since the memory was last empty"),
+            "writes": LeafSpec((), torch.int64, "tokens written since the memory was last emptied or cleaned"),
         }
 
 
