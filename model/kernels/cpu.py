@@ -301,4 +301,5 @@ class CpuOps:
     def warm_up(self) -> None:
         """Compile every kernel, or load it from the cache (under NUMBA_CACHE_DIR, or beside the sources)."""
         linear_kernels()
+        delta_kernel()
         self.add_norm(torch.zeros(1, LANES), None, torch.ones(LANES), 1e-5)
