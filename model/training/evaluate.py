@@ -77,6 +77,9 @@ def evaluate(source: Source, options: Options, *, command: Sequence[str], say: S
             for kind, some in groupby(plan, key=lambda step: step.kind):
                 _measure(source, own if kind == "own" else None, kind, list(some), bench, results, bar)
                 own = None  # one model at a time
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        raise
     finally:
         report = markdown(results.about, results.records)
         if results.records:
