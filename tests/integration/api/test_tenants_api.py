@@ -27,6 +27,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "x"}]},
     "POST /v1/responses": {"model": "tiny", "input": "x"},
     "POST /v1/sessions/{session_id}/rewind": {"turns": 1},
+    "POST /v1/sessions/{session_id}/memory/reset": {"scope": "memory"},
     "POST /v1/conversations/{conversation_id}": {"metadata": {}},
     "POST /v1/conversations/{conversation_id}/items": {
         "items": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]}]
@@ -46,7 +47,10 @@ FIELDS: dict[str, dict[str, Any]] = {
 AN_ID = re.compile(r"(_id|_turn|^after|^conversation|^session)$")
 NOBODYS = {"model_id", "tool_call_id", "response_format_id"}
 # Where an id of nobody's is not answered 404.
-ANSWERS = {"POST /v1/generate: if_turn": 409, "GET /v1/sessions: after": 200}
+CHANGES = ("reset", "svd-clean", "freeze", "unfreeze")
+ANSWERS = {"POST /v1/generate: if_turn": 409, "GET /v1/sessions: after": 200} | {
+    f"POST /v1/sessions/{{session_id}}/memory/{change}: if_turn": 409 for change in CHANGES
+}
 NO_IDS = {"GET /v1/generations/{generation_id}/events: after"}
 
 
@@ -100,7 +104,9 @@ async def made(client: httpx.AsyncClient, worker: ScriptedWorker, tenant: str, p
     body = BODIES["POST /v1/generate"]
     first = await run(worker, post(client, "/v1/generate", body, **{"Idempotency-Key": f"{tenant}-1"}), tenant)
     turn = await run(worker, post(client, "/v1/generate", body | {"session_id": first["session"]}), tenant)
-    deleted = (await client.post("/v1/sessions")).json()["id"]
+    made = await client.post("/v1/sessions")
+    assert made.status_code == 201, made.text
+    deleted = made.json()["id"]
     assert (await client.delete(f"/v1/sessions/{deleted}")).status_code == 200
     ids = {
         "session_id": first["session"],
@@ -167,7 +173,9 @@ async def test_every_route_that_takes_an_id_hides_whose_it_is(api: str, worker: 
                     continue
                 assert name in FIELDS, f"{door}: say in FIELDS how {name} is sent"
                 beside = {
-                    other: own.ids["session_id"] if value == "own" else value for other, value in FIELDS[name].items()
+                    other: own.ids["session_id"] if value == "own" else value
+                    for other, value in FIELDS[name].items()
+                    if other in fields
                 }
                 value = f"1.0_{theirs.session}" if path == "/v1/sessions" else None  # a cursor
                 told = []
