@@ -2,6 +2,7 @@
 
 Each process has its own registry and serves only what it saw, so replicas add up; the gauges that come from the store
 (`queue_depth`, `live_workers`, `store_up`) are the same at every replica: take their maximum, not their sum.
+Names known from vLLM are vLLM's, under our prefix. A request that asks for several choices is several here.
 Labels have few values by construction: routes are templates ("/v1/sessions/{session_id}"), never paths or ids.
 
 It knows nothing of HTTP, of the store or of a worker's insides.
@@ -31,8 +32,17 @@ class ApiMetrics:
         )
         self.streams = Gauge("perennial_open_streams", "Event streams open now.", registry=r)
         self.accepted = Counter("perennial_generations_accepted", "Turns put in the queue.", registry=r)
-        self.ended = Counter(
-            "perennial_generations_ended", "Turns whose end this process passed on, by how.", ["reason"], registry=r
+        self.succeeded = Counter(
+            "perennial_request_success",
+            "Turns that ended well: eos, stop, length, cancelled, interrupted, operation.",
+            ["finish_reason"],
+            registry=r,
+        )
+        self.failed = Counter(
+            "perennial_request_failure",
+            "Turns that ended with an error after they were accepted, by its code.",
+            ["code"],
+            registry=r,
         )
         self.refused = Counter("perennial_refused", "Requests refused, by error code.", ["code"], registry=r)
         self.busy_seconds = Histogram(
@@ -50,7 +60,7 @@ class ApiMetrics:
         self.disconnects = Counter("perennial_client_disconnects", "Clients that left before the end.", registry=r)
         self.restored = Counter("perennial_restored", "Where the state of a turn came from.", ["source"], registry=r)
         self.prompt_tokens = Counter("perennial_prompt_tokens", "New tokens read.", registry=r)
-        self.completion_tokens = Counter("perennial_completion_tokens", "Tokens generated.", registry=r)
+        self.generation_tokens = Counter("perennial_generation_tokens", "Tokens generated.", registry=r)
         self.cached_tokens = Counter(
             "perennial_cached_tokens", "Tokens taken from a state instead of being read again.", registry=r
         )
@@ -61,7 +71,22 @@ class ApiMetrics:
             registry=r,
         )
         self.inter_token_seconds = Histogram(
-            "perennial_inter_token_seconds", "Between two tokens of one answer.", buckets=TOKEN_SECONDS, registry=r
+            "perennial_inter_token_latency_seconds",
+            "Between two tokens of one answer.",
+            buckets=TOKEN_SECONDS,
+            registry=r,
+        )
+        self.e2e_seconds = Histogram(
+            "perennial_e2e_request_latency_seconds",
+            "From a request's arrival to the end of its turn, which is durable then.",
+            buckets=SECONDS,
+            registry=r,
+        )
+        self.queue_seconds = Histogram(
+            "perennial_request_queue_time_seconds",
+            "From a turn's acceptance until it had a slot, of turns that ended well.",
+            buckets=SECONDS,
+            registry=r,
         )
         self.queue_depth = Gauge("perennial_queue_depth", "Turns that wait for a worker (whole system).", registry=r)
         self.live_workers = Gauge("perennial_live_workers", "Workers with a fresh heartbeat.", registry=r)

@@ -98,7 +98,7 @@ class Follower:
         elif event.type == "token":
             now = time.perf_counter()
             tokens = len(data.get("token_ids") or ())
-            metrics.completion_tokens.inc(tokens)
+            metrics.generation_tokens.inc(tokens)
             if not last_token:
                 metrics.first_token_seconds.observe(now - self.facts.started)
             else:  # a tick may bring several tokens: they share its time
@@ -108,13 +108,17 @@ class Follower:
         elif event.type == "done":
             usage = data.get("usage") or {}
             reason = str(data.get("finish_reason"))
-            metrics.ended.labels(reason).inc()
+            metrics.succeeded.labels(reason).inc()
+            metrics.e2e_seconds.observe(time.perf_counter() - self.facts.started)
+            if (queued := (data.get("timing") or {}).get("queued_s")) is not None:
+                metrics.queue_seconds.observe(queued)
             metrics.prompt_tokens.inc(usage.get("prompt_tokens") or 0)
             metrics.cached_tokens.inc(usage.get("cached_tokens") or 0)
             self.facts.more |= {"finish_reason": reason, **usage}
         elif event.type == "error":
-            metrics.ended.labels("error").inc()
-            self.facts.more["error"] = (data.get("error") or {}).get("code")
+            code = (data.get("error") or {}).get("code")
+            metrics.failed.labels(str(code)).inc()
+            self.facts.more["error"] = code
         return last_token
 
     async def frames(self, after: int = 0) -> AsyncGenerator[bytes, None]:

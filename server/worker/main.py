@@ -58,6 +58,10 @@ def load(settings: Settings) -> tuple[Loaded, Tokenizer]:
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
     loaded = load_model(settings.model, ops, sliding_window_size=settings.sliding_window)
     ops.warm_up()
+    if ops.name != "ref":
+        # The backend has its own threads by now. What is left to torch is small, and its threads would wait for each
+        # other, and for ours, longer than it takes.
+        torch.set_num_threads(1)
     return loaded, tokenizer
 
 
@@ -97,11 +101,7 @@ async def run(settings: Settings) -> None:
 
     def info() -> Mapping[str, object]:
         stats = engine.stats()
-        for kind in ("decoding", "reading", "parked", "held", "warm", "free"):
-            metrics.slots.labels(kind).set(getattr(stats, kind))
-        metrics.sampled_tokens.set(stats.sampled_tokens)
-        metrics.read_tokens.set(stats.read_tokens)
-        metrics.tick_seconds.set(stats.tick_s)
+        metrics.look(stats, len(worker.claims.held))
         return {
             "model": settings.model,
             "fingerprint": fingerprint,

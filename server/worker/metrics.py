@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from server.engine.request import Stats
+
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+SLOT_KINDS = ("decoding", "reading", "parked", "held", "warm", "free")
 
 
 class WorkerMetrics:
@@ -55,6 +58,8 @@ class WorkerMetrics:
         self.state_bytes = Gauge("perennial_state_bytes", "Bytes of one session's state.", registry=r)
 
         # Turns
+        self.running = Gauge("perennial_num_requests_running", "Turns in hand that have a slot.", registry=r)
+        self.waiting = Gauge("perennial_num_requests_waiting", "Turns in hand that wait for a slot.", registry=r)
         self.commit_seconds = Histogram("perennial_commit_seconds", "A turn's commit.", buckets=SECONDS, registry=r)
         self.ended = Counter("perennial_turns_ended", "Turns that ended, by finish reason.", ["reason"], registry=r)
         self.takeovers = Counter("perennial_takeovers", "Turns taken over from another worker.", registry=r)
@@ -84,7 +89,24 @@ class WorkerMetrics:
         )
 
         # The engine
-        self.slots = Gauge("perennial_slots", "Slots, by what they are doing.", ["kind"], registry=r)
-        self.sampled_tokens = Gauge("perennial_engine_sampled_tokens", "Tokens sampled since the start.", registry=r)
-        self.read_tokens = Gauge("perennial_engine_read_tokens", "Tokens read since the start.", registry=r)
+        self.slots = Gauge(
+            "perennial_slots", "Slots: decoding, reading, parked, held, warm, free.", ["kind"], registry=r
+        )
+        self.sampled_tokens = Counter("perennial_engine_sampled_tokens", "Tokens sampled.", registry=r)
+        self.read_tokens = Counter(
+            "perennial_engine_read_tokens", "Tokens that passed through the model, replayed ones too.", registry=r
+        )
         self.tick_seconds = Gauge("perennial_engine_tick_seconds", "Length of the last tick.", registry=r)
+        self._seen = Stats()
+
+    def look(self, stats: Stats, in_hand: int) -> None:
+        """Note what the engine says of itself, whose totals only grow. in_hand: turns this worker has claimed.
+        Called by one thread, the heartbeat's."""
+        for kind in SLOT_KINDS:
+            self.slots.labels(kind).set(getattr(stats, kind))
+        self.waiting.set(stats.waiting)
+        self.running.set(max(0, in_hand - stats.waiting))
+        self.sampled_tokens.inc(stats.sampled_tokens - self._seen.sampled_tokens)
+        self.read_tokens.inc(stats.read_tokens - self._seen.read_tokens)
+        self.tick_seconds.set(stats.tick_s)
+        self._seen = stats

@@ -301,7 +301,7 @@ class Running:
             "total_tokens": len(request.input_ids) + len(self.tokens),
             "cached_tokens": begun.session.length,
         }
-        result = Result(reason, usage, {"total_s": 0.1}, position, turn.id if turn else None)
+        result = Result(reason, usage, {"queued_s": 0.0, "total_s": 0.1}, position, turn.id if turn else None)
         self.sequence += 1
         data = {
             "finish_reason": reason,

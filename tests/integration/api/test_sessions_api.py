@@ -123,13 +123,15 @@ async def test_metrics_count_what_happened(client: httpx.AsyncClient, worker: Sc
         'perennial_http_requests_total{method="POST",route="/v1/generate",status="200"}': 1,
         'perennial_http_requests_total{method="POST",route="/v1/generate",status="400"}': 1,
         "perennial_generations_accepted_total": 1,
-        'perennial_generations_ended_total{reason="stop"}': 1,
+        'perennial_request_success_total{finish_reason="stop"}': 1,
         'perennial_restored_total{source="ram"}': 1,
         'perennial_refused_total{code="unknown_parameter"}': 1,
         "perennial_prompt_tokens_total": 6,
-        "perennial_completion_tokens_total": 4,
+        "perennial_generation_tokens_total": 4,
         "perennial_time_to_first_token_seconds_count": 1,
-        "perennial_inter_token_seconds_count": 2,
+        "perennial_inter_token_latency_seconds_count": 2,
+        "perennial_e2e_request_latency_seconds_count": 1,
+        "perennial_request_queue_time_seconds_count": 1,
         "perennial_open_streams": 0,
     }
 
