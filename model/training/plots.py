@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.training.report import added, conditions, per_token
+from model.training.subject import FULL, MEMORY, WINDOW, ZEROED
 
 Record = Mapping[str, Any]
-COLOURS = ("#0b6e99", "#8a8a8a", "#d08700", "#3a7d34", "#a23b72", "#5b4fb0", "#b33a3a", "#2f9e9e")
+COLOURS = {MEMORY: "#0b6e99", ZEROED: "#8a8a8a", WINDOW: "#d08700", FULL: "#3a7d34"}  # the same in every plot
+MORE_COLOURS = ("#a23b72", "#5b4fb0", "#b33a3a", "#2f9e9e")  # of cleanings
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -39,19 +42,20 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
 def _figure(panels: int) -> tuple[Figure, list[Axes]]:
     across = min(2, panels)
     down = -(-panels // across)
-    figure = Figure(figsize=(5.2 * across, 3.4 * down), dpi=90, layout="constrained")
+    figure = Figure(figsize=(5.2 * across, 3.4 * down), dpi=80, layout="constrained")
     axes = figure.subplots(down, across, squeeze=False)
     return figure, [axis for row in axes for axis in row]
 
 
 def _colours(records: Sequence[Record]) -> dict[str, str]:
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(conditions(records))}
+    others = cycle(MORE_COLOURS)
+    return {name: COLOURS.get(name) or next(others) for name in conditions(records)}
 
 
 def _style(colour: str, colours: Mapping[str, str]) -> dict[str, Any]:
     """Lines that lie on each other are all seen: the first is the broadest."""
-    width = 1.2 + 1.6 * (len(colours) - 1 - list(colours.values()).index(colour))
-    return {"color": colour, "linewidth": width, "marker": "o", "markersize": width + 2}
+    width = 1.0 + 0.9 * (len(colours) - 1 - list(colours.values()).index(colour))
+    return {"color": colour, "linewidth": width, "marker": "o", "markersize": width + 1.5}
 
 
 def _over_distance(axis: Axes, title: str, records: Sequence[Record]) -> None:
@@ -116,6 +120,7 @@ def _perplexity(records: Sequence[Record]) -> Figure:
         }
         axis.plot(list(points), list(points.values()), label=condition, **_style(colour, colours))
     axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter(lambda position, _: f"{position:,.0f}")
     axis.set_xlabel("position, tokens")
     axis.set_ylabel("perplexity")
     axis.set_title("perplexity by position", fontsize=10)
