@@ -22,6 +22,7 @@ from server.api.departure import Departure, departing, unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import described
 from server.api.middleware import Facts
+from server.api.prompts import check_wait
 from server.api.schemas.common import parse
 from server.api.schemas.memory import (
     Change,
@@ -165,7 +166,8 @@ class _Operating:
         self, operation: Mapping[str, Any], change: Change, departure: Departure, *, store: bool, look: bool
     ) -> tuple[Generation, str]:
         """Accept it as a turn, waiting for a busy session as long as that may be. Returns it and the head before it."""
-        until = time.monotonic() + min(change.wait_s, self._backend.settings.max_wait_s)
+        check_wait(change.wait_s, self._backend.settings)
+        until = time.monotonic() + change.wait_s
         pause, most = BUSY_LOOK_S
         view = await self._backend.serving()
         while True:

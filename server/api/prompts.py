@@ -71,12 +71,17 @@ async def turn_request(
     )
 
 
+def check_wait(wait_s: float, settings: Settings) -> None:
+    """Raise InvalidRequest where a client would wait longer than it may."""
+    if wait_s > settings.max_wait_s:
+        raise InvalidRequest(f"wait_s: should be at most {settings.max_wait_s:g}.", param="wait_s")
+
+
 def check_bounds(body: GenerateRequest, tokenizer: Tokenizer, settings: Settings) -> None:
     """What depends on the settings or the model, and costs nothing to check. Raises InvalidRequest."""
     if body.max_tokens is not None and body.max_tokens > settings.max_tokens_limit:
         raise InvalidRequest(f"max_tokens: should be at most {settings.max_tokens_limit}.", param="max_tokens")
-    if body.wait_s > settings.max_wait_s:
-        raise InvalidRequest(f"wait_s: should be at most {settings.max_wait_s:g}.", param="wait_s")
+    check_wait(body.wait_s, settings)
     check_ids(body.stop_token_ids, "stop_token_ids", tokenizer)
     for key in body.logit_bias:
         if not tokenizer.is_valid(int(key)):

@@ -1,12 +1,13 @@
 """Operations on a session's memory: what is asked and what is told."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from server.api.schemas.answers import Answer, Restored
 from server.api.schemas.common import Body, Query
 
+Layer = Annotated[int, Field(ge=0, lt=2**20)]
 LAYERS = "Indices of layers; absent: all that have a memory."
 WAIT = "How long to wait for a busy session, s, before 409."
 IF_TURN = "The turn that must be the session's head, else 409."
@@ -22,7 +23,7 @@ class Change(Body):
     """What every change is asked with."""
 
     if_turn: str | None = Field(None, min_length=1, max_length=128, description=IF_TURN)
-    wait_s: float = Field(0.0, ge=0, le=86_400, strict=False, description=WAIT)
+    wait_s: float = Field(0.0, ge=0, lt=2**31, strict=False, description=WAIT)
 
     def operation(self, kind: str) -> dict[str, Any]:
         """As a worker reads it."""
@@ -42,7 +43,7 @@ class ResetMemory(Change):
     scope: Literal["memory", "window", "all"] = Field(
         description="What is emptied: the memory, the window of exact attention, or both. Text and position stay."
     )
-    layers: list[int] | None = Field(None, min_length=1, max_length=1024, description=LAYERS)
+    layers: list[Layer] | None = Field(None, min_length=1, max_length=1024, description=LAYERS)
 
 
 class CleanMemory(Change):
@@ -63,7 +64,7 @@ class CleanMemory(Change):
         lt=2**31,
         description="So many of the strongest go first: filler fills the top directions, needles sit in the tail.",
     )
-    layers: list[int] | None = Field(None, min_length=1, max_length=1024, description=LAYERS)
+    layers: list[Layer] | None = Field(None, min_length=1, max_length=1024, description=LAYERS)
     dry_run: bool = Field(False, description="Only say what it would do.")
 
 

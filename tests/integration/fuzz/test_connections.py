@@ -119,9 +119,9 @@ def test_a_websocket_is_not_opened(target: Target) -> None:
 def test_a_body_that_stops_arriving_is_given_up(target: Target) -> None:
     """One that says how long it is, and one in chunks that never end within the bound."""
     with connected(target) as one, connected(target) as other:
-        one.sendall(POST + b'Content-Length: 100\r\n\r\n{"prompt"')
+        one.sendall(POST + b'Content-Length: 100\r\nConnection: close\r\n\r\n{"prompt"')
         other.sendall(POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\n{    \r\n")
         for waiting in (one, other):
-            heard = waiting.recv(65536)
+            heard = said(waiting)
             assert b" 400 " in heard.split(b"\r\n")[0]
             assert b"did not arrive" in heard
