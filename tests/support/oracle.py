@@ -9,6 +9,7 @@ from torch import Tensor
 
 from model.generate import generate
 from model.kernels import choose_ops
+from model.memory import Operation, operate
 from model.registry import load_model
 from model.sampling import History, SamplingParams, sample
 from model.state import State, as_rows
@@ -39,6 +40,32 @@ class Oracle:
             made.append((one.token, logits[0].double().log_softmax(-1)))
             unread = [one.token]
         return made
+
+    def next_after(self, steps: Sequence[Sequence[int] | Operation], seed: int, count: int) -> list[int]:
+        """As `next`, after runs of tokens and operations on the memory. An operation finds all read but one token."""
+        state, unread = State.zeros(self._model.spec, 1), list[int]()
+        for step in steps:
+            if isinstance(step, Operation):
+                state = self._read(unread[:-1], state)
+                state["pending"].fill_(1 + unread[-1])
+                unread = unread[-1:]
+                operate(self._model.memory, state, step)
+            else:
+                unread += step
+        params = SamplingParams(temperature=0.8, seed=seed, banned=frozenset({257}))
+        state, history, made = self._read(unread[:-1], state), History(()), list[int]()
+        token = unread[-1]
+        while len(made) < count:
+            logits, state = self._model.advance(*as_rows([[token]]), state)
+            (one,) = sample(logits, [params], [int(state["position"][0])], [history])
+            token = one.token
+            made.append(token)
+        return made
+
+    def _read(self, tokens: Sequence[int], state: State) -> State:
+        for start in range(0, len(tokens), CHUNK):
+            self._model.advance(*as_rows([tokens[start : start + CHUNK]]), state)
+        return state
 
     def next(self, tokens: Sequence[int], seed: int, count: int, temperature: float = 0.8) -> list[int]:
         """The `count` tokens that follow; no token ends the text."""

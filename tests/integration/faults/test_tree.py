@@ -1,13 +1,14 @@
 """Random operations on sessions against a plain model of what a session should be, over HTTP, with two workers.
 
-The plain model: a session is a list of turns, a turn the tokens it added. Whatever is done to sessions (turns, forks,
-rewinds, implicit forks, copies by export and import, deletions, in any order, over fewer slots than sessions), the next
-turn's tokens are those of the plain loop over all of the session's tokens.
+The plain model: a session is a list of turns, a turn the tokens it added or what it did to the memory. Whatever is done
+to sessions (turns, operations on the memory, forks, rewinds, implicit forks, copies by export and import, deletions, in
+any order, over fewer slots than sessions), the next turn's tokens are those of the plain loop over all of the session's
+turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,6 +19,8 @@ from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule, run_state_machine_as_test
 
+from model.memory import Kind, Operation, Scope
+from model.svd_clean import Cut
 from support.conversation import generate
 from support.fleet import Fleet, fleet
 from support.oracle import Oracle
@@ -28,17 +31,34 @@ KEPT = 3
 RUN = {"max_tokens": 7, "temperature": 0.8, "ignore_eos": True, "wait_s": 20}
 
 
+Step = list[int] | Operation
+Turn = tuple[str, Step]
+OPERATIONS = (
+    Operation(Kind.RESET, Scope.MEMORY),
+    Operation(Kind.RESET, Scope.ALL),
+    Operation(Kind.CLEAN, cut=Cut(0.7)),
+    Operation(Kind.CLEAN, cut=Cut(1.0, max_rank=4, drop_top=1), layers=(3,)),
+    Operation(Kind.FREEZE),
+    Operation(Kind.UNFREEZE),
+)
+
+
 @dataclass
 class Branch:
-    """A session as it should be. turns: (turn id, its tokens), oldest first."""
+    """A session as it should be. turns: (turn id, its tokens or its operation), oldest first."""
 
     id: str
-    turns: list[tuple[str, list[int]]]
+    turns: list[Turn]
     rewound: int = 0  # turns given up, by it or by what it was forked from: so many fewer may be kept
 
     @property
-    def tokens(self) -> list[int]:
-        return [token for _, run in self.turns for token in run]
+    def length(self) -> int:
+        return sum(len(run) for _, run in self.turns if not isinstance(run, Operation))
+
+    @property
+    def talk(self) -> list[int]:
+        """The places of the turns of the conversation."""
+        return [i for i, (_, run) in enumerate(self.turns) if not isinstance(run, Operation)]
 
 
 class Sessions(RuleBasedStateMachine):
@@ -61,18 +81,19 @@ class Sessions(RuleBasedStateMachine):
                 self.check(branch)
                 assert self.client.delete(f"/v1/sessions/{branch.id}").status_code == 200
 
-    def run_turn(self, text: str, before: list[int], **body: str) -> tuple[str, str, list[int]]:
+    def run_turn(self, text: str, before: Sequence[Turn], **body: str) -> tuple[str, str, list[int]]:
         """One turn and what it should say: its session, its id, its tokens."""
         self.seed += 1
         answer = generate(self.url, prompt=text, seed=self.seed, **RUN, **body)
-        assert answer.token_ids == self.oracle.next([*before, *text.encode()], self.seed, RUN["max_tokens"])
-        assert answer.start["position"] == len(before)
+        steps: list[Step] = [*(run for _, run in before), [*text.encode()]]
+        assert answer.token_ids == self.oracle.next_after(steps, self.seed, RUN["max_tokens"])
+        assert answer.start["position"] == Branch("", list(before)).length
         return answer.start["session"], answer.done["turn"], [*text.encode(), *answer.token_ids]
 
     def check(self, branch: Branch) -> None:
         """What the server says of a session."""
         said = self.client.get(f"/v1/sessions/{branch.id}").json()
-        assert said["position"] == len(branch.tokens)
+        assert said["position"] == branch.length
         assert said["head"] == (branch.turns[-1][0] if branch.turns else None)
         listed = [turn["id"] for turn in self.client.get(f"/v1/sessions/{branch.id}/turns").json()["data"]]
         kept = [turn for turn, _ in branch.turns][-len(listed) :] if listed else []
@@ -86,7 +107,7 @@ class Sessions(RuleBasedStateMachine):
         assert isinstance(kept, int)
         return kept
 
-    def note(self, session: str, turns: list[tuple[str, list[int]]], rewound: int = 0) -> Branch:
+    def note(self, session: str, turns: list[Turn], rewound: int = 0) -> Branch:
         branch = Branch(session, turns, rewound)
         self.known[session] = branch
         return branch
@@ -100,9 +121,17 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(branch=branches, text=TEXT)
     def go_on(self, branch: Branch, text: str) -> None:
-        session, turn, run = self.run_turn(text, branch.tokens, session_id=branch.id)
+        session, turn, run = self.run_turn(text, branch.turns, session_id=branch.id)
         assert session == branch.id
         branch.turns.append((turn, run))
+
+    @rule(branch=branches, operation=st.sampled_from(OPERATIONS))
+    def operate(self, branch: Branch, operation: Operation) -> None:
+        body = operation.to_json() | {"wait_s": 20}
+        kind = body.pop("kind")
+        answer = self.client.post(f"/v1/sessions/{branch.id}/memory/{kind}", json=body)
+        assert answer.status_code == 200, answer.text
+        branch.turns.append((answer.json()["turn"], operation))
 
     @rule(target=branches, branch=branches, back=st.integers(0, KEPT - 1))
     def fork(self, branch: Branch, back: int) -> Branch:
@@ -118,21 +147,21 @@ class Sessions(RuleBasedStateMachine):
         assume(len(branch.turns) > back)
         assume(back < self.kept(branch))
         stays = branch.turns[: len(branch.turns) - back]
-        before = [token for _, run in stays for token in run]
-        session, turn, run = self.run_turn(text, before, session_id=branch.id, from_turn=stays[-1][0])
+        session, turn, run = self.run_turn(text, stays, session_id=branch.id, from_turn=stays[-1][0])
         assert session not in self.known
         return self.note(session, [*stays, (turn, run)], branch.rewound + back)
 
     @rule(branch=branches, back=st.integers(1, KEPT - 1))
     def rewind(self, branch: Branch, back: int) -> None:
-        assume(len(branch.turns) > back)
+        assume(len(branch.talk) > back)
+        stays = branch.talk[-back]
         answer = self.client.post(f"/v1/sessions/{branch.id}/rewind", json={"turns": back})
-        if answer.status_code == 404:  # after a rewind there may be fewer to go back to
-            assert back >= self.client.get(f"/v1/sessions/{branch.id}").json()["turns_kept"]
+        if answer.status_code == 404:  # what lies before it is kept no more
+            assert len(branch.turns) - stays >= self.client.get(f"/v1/sessions/{branch.id}").json()["turns_kept"]
             return
         assert answer.status_code == 200, answer.text
-        del branch.turns[-back:]
-        branch.rewound += back
+        branch.rewound += len(branch.turns) - stays
+        del branch.turns[stays:]
 
     @rule(target=branches, branch=branches)
     def copy_by_file(self, branch: Branch) -> Branch:
@@ -144,7 +173,7 @@ class Sessions(RuleBasedStateMachine):
         assert imported.status_code == 201, imported.text
         session = imported.json()["id"]
         listed = self.client.get(f"/v1/sessions/{session}/turns").json()["data"]
-        names = sorted(listed, key=lambda turn: turn["length"])
+        names = listed[::-1]
         # Turns that were trimmed are in no file: they have no names here, but their tokens count.
         gone = branch.turns[: len(branch.turns) - len(names)]
         kept = branch.turns[len(branch.turns) - len(names) :]

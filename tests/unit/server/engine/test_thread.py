@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+import torch
 
 from model.sampling import SamplingParams
+from model.state import as_rows
 from server.engine.loop import Engine
 from server.engine.request import EngineStoppedError, Finish, Finished, Output, Request, Token
 
@@ -112,6 +114,16 @@ def test_drain_then_keep_copy_and_stop(room: Room) -> None:
     assert int(state["pending"]) == 1 + room.tokens["a"][-1]
     assert int(state["position"]) == 3 + len(room.tokens["a"]) - 1
     assert room.engine.alive
+
+
+def test_a_probe_reads_one_token_into_a_state_of_its_own(room: Room, toy: Any) -> None:
+    room.engine.submit(request("a", 3, max_tokens=2))
+    room.wait(lambda: "a" in room.finished)
+    room.engine.keep("a", "k")
+    state = room.engine.copy("k").result(PATIENCE)
+    expected, _ = toy.advance(*as_rows([[5]]), state.clone())
+    assert torch.equal(room.engine.probe(state, 5).result(PATIENCE), expected[0])
+    assert int(room.engine.copy("k").result(PATIENCE)["position"]) == int(state["position"]) - 1
 
 
 def test_stop_interrupts_and_refuses(room: Room) -> None:
