@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model.training.report import added, conditions, per_token
+from model.training.report import CELL, added, alike, apart, conditions, per_token
 from model.training.subject import FULL, MEMORY, WINDOW, ZEROED
 
 Record = Mapping[str, Any]
@@ -24,18 +24,23 @@ DASHES = ("-", "--", ":", "-.")
 
 
 def draw(records: Sequence[Record], folder: Path) -> list[Path]:
-    """One PNG for each part that was measured; returns where they are."""
-    painters: list[tuple[str, Callable[[Sequence[Record]], Figure]]] = [
-        ("recall", _recall),
-        ("mqar", _mqar),
-        ("perplexity", _perplexity),
+    """One PNG for each part that was measured, of the texts that its tables compare; returns where they are."""
+
+    def part(name: str) -> list[Record]:
+        return [record for record in records if record["part"] == name]
+
+    main, cleaned = apart(part("recall"))
+    painters: list[tuple[str, Callable[[Sequence[Record]], Figure], list[Record]]] = [
+        ("recall", _recall, alike(main, CELL)),
+        ("clean", _recall, alike(cleaned, CELL)),
+        ("mqar", _mqar, alike(part("mqar"), ("pairs", "distance"))),
+        ("perplexity", _perplexity, alike(part("perplexity"), ("from", "to"))),
     ]
     made = []
-    for part, paint in painters:
-        if mine := [record for record in records if record["part"] == part]:
-            path = folder / f"{part}.png"
-            paint(mine).savefig(path, format="png")
-            made.append(path)
+    for name, paint, mine in painters:
+        if mine:
+            paint(mine).savefig(folder / f"{name}.png", format="png")
+            made.append(folder / f"{name}.png")
     return made
 
 

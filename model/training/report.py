@@ -1,4 +1,5 @@
-"""Records to tables. A figure stands with how many things it was measured on; an interval is Wilson's, at 95 %.
+"""Records to tables. A figure stands with how many things it was measured on; an interval is Wilson's, at 95 %. The
+figures of a row are of the same texts.
 
 It knows nothing of models or files.
 """
@@ -24,6 +25,24 @@ def added(records: Iterable[Record], names: Sequence[str]) -> dict[tuple[Any, ..
         for name in SUMS & record.keys():
             into[name] = into.get(name, 0) + record[name]
     return dict(sorted(total.items(), key=lambda item: tuple(map(_order, item[0]))))
+
+
+def alike(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """The records that can be compared: those of texts that were measured under every condition of their cell (the
+    records that agree in `names`). A text that one condition lacks would tell of the texts, not of the conditions."""
+
+    def cell(record: Record) -> tuple[Any, ...]:
+        return tuple(record[name] for name in names)
+
+    def text(record: Record) -> tuple[Any, ...]:
+        return tuple(sorted((n, v) for n, v in record.items() if n not in SUMS and n != "condition"))
+
+    wanted: dict[tuple[Any, ...], set[str]] = {}
+    found: dict[tuple[Any, ...], set[str]] = {}
+    for record in records:
+        wanted.setdefault(cell(record), set()).add(record["condition"])
+        found.setdefault(text(record), set()).add(record["condition"])
+    return [record for record in records if found[text(record)] == wanted[cell(record)]]
 
 
 def _order(value: Any) -> tuple[int, float, str]:
@@ -75,26 +94,44 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in wide) + "|", *lines[1:]]
 
 
+CELL = ("form", "filler", "facts", "distance", "templates")
+
+
 def _recall(records: Sequence[Record]) -> list[str]:
-    names = ("form", "filler", "facts", "distance", "templates")
-    columns = conditions(records)
-    sums = added(records, (*names, "condition"))
-    rows = []
-    for cell in added(records, names):
-        form, filler, facts, distance, templates = cell
-        found = [sums.get((*cell, condition)) for condition in columns]
-        asked = max(int(one["asked"]) for one in found if one)
-        kind = f"{form}, {filler}" + ("" if templates == "all" else f" ({templates})")
-        unsure = f"{interval(0, asked)[1]:.2f}"
-        rows.append([kind, str(facts), str(distance), str(asked), unsure, *(_shares(one) for one in found)])
-    return [
+    main, cleaned = apart(records)
+    lines = [
         "## Recall of facts",
         "",
         "Exact answers / right tokens of the answers, as shares; distance in windows. A digit guessed is right one "
         "time in ten. 0 exact of so few questions may still be a true share up to what stands under `0 ≤` (95 %).",
         "",
-        *_table(["told", "facts", "distance", "questions", "0 ≤", *columns], rows),
+        *_told(main),
     ]
+    if cleaned:
+        lines += ["", "## Recall after cleaning the memory", "", *_told(cleaned)]
+    return lines
+
+
+def apart(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Records of recall: those of the model and what it is compared with, and those of cleanings with, beside them,
+    the memory before and without."""
+    cells = {tuple(r[name] for name in CELL) for r in records if r["condition"] not in _FIRST}
+    beside = [r for r in records if tuple(r[name] for name in CELL) in cells]
+    return [r for r in records if r["condition"] in _FIRST], [r for r in beside if r["condition"] not in (WINDOW, FULL)]
+
+
+def _told(records: Sequence[Record]) -> list[str]:
+    columns = conditions(records)
+    sums = added(alike(records, CELL), (*CELL, "condition"))
+    rows = []
+    for cell in added(records, CELL):
+        form, filler, facts, distance, templates = cell
+        found = [sums.get((*cell, condition)) for condition in columns]
+        asked = max((int(one["asked"]) for one in found if one), default=0)
+        kind = f"{form}, {filler}" + ("" if templates == "all" else f" ({templates})")
+        unsure = f"{interval(0, asked)[1]:.2f}"
+        rows.append([kind, str(facts), f"{distance:,}", str(asked), unsure, *(_shares(one) for one in found)])
+    return _table(["told", "facts", "distance", "questions", "0 ≤", *columns], rows)
 
 
 def _shares(sums: Mapping[str, float] | None) -> str:
@@ -105,16 +142,16 @@ def _shares(sums: Mapping[str, float] | None) -> str:
 
 def _mqar(records: Sequence[Record]) -> list[str]:
     columns = conditions(records)
-    sums = added(records, ("pairs", "distance", "condition"))
+    sums = added(alike(records, ("pairs", "distance")), ("pairs", "distance", "condition"))
     rows = []
     for pairs, distance in added(records, ("pairs", "distance")):
         found = [sums.get((pairs, distance, condition)) for condition in columns]
-        asked = max(int(one["asked"]) for one in found if one)
+        asked = max((int(one["asked"]) for one in found if one), default=0)
         cells = [
             "–" if one is None else f"{one['exact'] / one['asked']:.2f} / {one['among'] / one['asked']:.2f}"
             for one in found
         ]
-        rows.append([str(pairs), str(distance), str(asked), f"{1 / pairs:.2f}", *cells])
+        rows.append([str(pairs), f"{distance:,}", str(asked), f"{1 / pairs:.2f}", *cells])
     return [
         "## Associative recall (MQAR)",
         "",
@@ -126,11 +163,11 @@ def _mqar(records: Sequence[Record]) -> list[str]:
 
 def _perplexity(records: Sequence[Record]) -> list[str]:
     columns = conditions(records)
-    sums = added(records, ("from", "to", "condition"))
+    sums = added(alike(records, ("from", "to")), ("from", "to", "condition"))
     rows = []
     for start, stop in added(records, ("from", "to")):
         found = [sums.get((start, stop, condition)) for condition in columns]
-        judged = max(int(one["tokens"]) for one in found if one)
+        judged = max((int(one["tokens"]) for one in found if one), default=0)
         cells = ["–" if one is None else f"{math.exp(one['nll'] / one['tokens']):.2f}" for one in found]
         rows.append([f"{start:,} – {stop:,}", str(judged), *cells])
     corpora = ", ".join(sorted({str(record["corpus"]) for record in records}))

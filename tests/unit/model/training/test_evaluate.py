@@ -60,7 +60,7 @@ def test_every_part_on_a_tiny_model(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert paired == set(product(against, (1, 2), (0, 1)))
     judged = {(r["condition"], r["from"], r["to"]) for r in records if r["part"] == "perplexity"}
     assert judged == {(c, 0, 300) for c in against if c != "zeroed"}
-    for name in ("recall.png", "mqar.png", "perplexity.png"):
+    for name in ("recall.png", "clean.png", "mqar.png", "perplexity.png"):
         picture = (out / name).read_bytes()
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 100_000

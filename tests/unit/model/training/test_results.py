@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.training.report import added, interval, markdown, per_token
+from model.training.report import added, alike, interval, markdown, per_token
 from model.training.results import Results, ResultsError
 
 MODEL = {
@@ -59,6 +59,32 @@ def test_sums_are_added_by_what_is_asked_for() -> None:
     assert total["memory", 1]["exact"] == 6
     assert total["memory", 1]["asked"] == 8
     assert per_token(total["memory", 1]) == 0.75
+
+
+def test_a_row_compares_the_same_texts_only() -> None:
+    """A story that only one of two conditions has is left out; in a cell with one condition it counts."""
+    both = [record(0), record(0, "zeroed"), record(1)]
+    assert alike([*both, record(1, distance=10)], ("pairs", "distance")) == [*both[:2], record(1, distance=10)]
+
+
+def test_cleaning_has_a_table_of_its_own() -> None:
+    told = {
+        "part": "recall",
+        "form": "chat",
+        "filler": "repeated",
+        "facts": 4,
+        "templates": "all",
+        "window": 16,
+        "seed": 0,
+    }
+    sums = {"asked": 4, "exact": 4, "among": 4, "tokens": 8, "hits": 8, "nll": 1.0}
+    none = {"asked": 4, "exact": 0, "among": 0, "tokens": 8, "hits": 0, "nll": 9.0}
+    records = [told | {"condition": "memory", "distance": 1, "story": s} | (none if s else sums) for s in (0, 1)]
+    records += [told | {"condition": "cleaned: keep all", "distance": 1, "story": 0} | sums]
+    text = markdown({"model": MODEL, "runs": []}, records)
+    main, _, after = text.partition("## Recall after cleaning the memory")
+    assert "| 8         | 0.32 | 0.50 / 0.50 |" in main
+    assert "| 4         | 0.49 | 1.00 / 1.00 | 1.00 / 1.00       |" in after
 
 
 def test_intervals_are_wilsons() -> None:
