@@ -133,6 +133,9 @@ class Perplexity:
             texts = [passage(bench.tokenizer, bench.corpus, draws(bench.seed, i, "text")) for i in numbers]
             reader = Reader(subject, rows, texts, bench, tick)
             for bucket in buckets(self.positions):
+                if all(self.key(bench, condition, bucket, number) in done for number in numbers):
+                    reader.skip_to(bucket[1])
+                    continue
                 costs = []
                 for start, stop in stretches(*bucket, self.judged):
                     if not reader.skip_to(start):
