@@ -24,7 +24,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from model.tokenizer import Tokenizer
-from server.api import docs, generate, generations, memory, ops, sessions, text
+from server.api import docs, generate, generations, memory, ops, sessions, text, web
 from server.api.answers import GenerationFailedError
 from server.api.backend import Backend
 from server.api.describe import DocumentedApp
@@ -76,7 +76,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
         (generate, generations, sessions, memory, text),
         (chat, completions, responses, conversations, models),
     )
-    for routes in (*native, *openai, ops, docs):
+    for routes in (*native, *openai, ops, docs, web):
         app.include_router(routes.router)
 
     @app.exception_handler(PerennialError)
@@ -97,7 +97,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
             named = NotFound("There is no such path here.")
         elif error.status_code == 405:
             named = MethodNotAllowed(f"This path does not answer {request.method[:16]}.")
-            headers = {"Allow": ", ".join(sorted(set(_allowed(app.routes, request.scope))))}
+            headers = {"Allow": ", ".join(sorted(_allowed(app.routes, request.scope)))}
         elif error.status_code < 500:
             named = InvalidRequest(str(error.detail))
         backend.metrics.refused.labels(named.code).inc()
@@ -111,13 +111,20 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     return app
 
 
-def _allowed(routes: Iterable[Any], scope: Scope) -> Iterator[str]:
-    """The methods that a path answers: each is a route of its own, of which the router names the first only."""
+def _allowed(routes: Iterable[Any], scope: Scope) -> set[str]:
+    """The methods that a path answers: each is a route of its own, of which the router names the first only. Where the
+    path is a route's own word for word, one that takes it for an id does not count."""
+    matching = list(_matching(routes, scope))
+    literal = [route for route in matching if route.path == scope["path"]]
+    return {method for route in literal or matching for method in route.methods}
+
+
+def _matching(routes: Iterable[Any], scope: Scope) -> Iterator[Any]:
     for route in routes:
         if (included := getattr(route, "original_router", None)) is not None:
-            yield from _allowed(included.routes, scope)
+            yield from _matching(included.routes, scope)
         elif route.matches(scope)[0] is not Match.NONE:
-            yield from route.methods
+            yield route
 
 
 class Server(uvicorn.Server):

@@ -4,10 +4,11 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from server.api import web
 from server.api.deps import BackendDep
 from server.api.describe import described
 from server.api.schemas.ops import IndexAnswer, LiveAnswer, ReadyAnswer, VersionAnswer
@@ -56,10 +57,19 @@ async def metrics(backend: BackendDep) -> Response:
     return Response(backend.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/", **described(done="The places.", answer=IndexAnswer))
-async def index(backend: BackendDep) -> dict[str, Any]:
-    """Where to go from here."""
-    return {
+@router.get(
+    "/",
+    **described(
+        done="The places; to a browser (`Accept: text/html`), the playground.",
+        answer=IndexAnswer,
+        other={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+    ),
+)
+async def index(request: Request, backend: BackendDep) -> Response:
+    """Where to go from here: the playground for a browser, else the places as JSON."""
+    if web.wanted(request):
+        return web.page()
+    places = {
         "name": "perennial",
         "version": version("perennial"),
         "model": backend.settings.model,
@@ -70,3 +80,4 @@ async def index(backend: BackendDep) -> dict[str, Any]:
         "ready": "/health/ready",
         "metrics": "/metrics",
     }
+    return JSONResponse(places, headers={"Vary": "Accept"})
