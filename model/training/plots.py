@@ -93,7 +93,8 @@ def _recall(records: Sequence[Record]) -> Figure:
                     axis.plot(list(points), list(points.values()), dash, label=name, **_style(colour, colours))
         _over_distance(axis, f"{form}, {filler}", mine)
         axis.set_ylabel("right tokens of the answers")
-    axes[0].legend(fontsize=6, ncol=2)
+    named = {name: line for axis in axes for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(named.values()), list(named), loc="outside lower center", fontsize=6, ncol=4)
     return figure
 
 
