@@ -12,10 +12,12 @@ COPY pyproject.toml /tmp/pyproject.toml
 RUN python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
     > /tmp/requirements.txt
 
-# PyTorch without CUDA is a tenth of the other; it has an index of its own, which PyTorch documents.
+# PyTorch without CUDA is a fraction of the other; it has an index of its own, which PyTorch documents. Where that index
+# was not asked, the build ends here rather than in an image that nobody wants to pull.
 FROM prepared AS packages-cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --extra-index-url "$TORCH_INDEX" --requirement /tmp/requirements.txt
+RUN pip install --extra-index-url "$TORCH_INDEX" --requirement /tmp/requirements.txt \
+ && if pip list | grep ^nvidia-; then echo "PyTorch came with CUDA: set TORCH_INDEX" >&2; exit 1; fi
 
 # mamba-ssm without its CUDA extensions: its Triton kernels are what we use, and they need no nvcc.
 FROM prepared AS packages-cuda

@@ -10,6 +10,8 @@ It knows nothing of HTTP, of the store or of a worker's insides.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from server.errors import StoreFull
+
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -91,6 +93,9 @@ class ApiMetrics:
         self.queue_depth = Gauge("perennial_queue_depth", "Turns that wait for a worker (whole system).", registry=r)
         self.live_workers = Gauge("perennial_live_workers", "Workers with a fresh heartbeat.", registry=r)
         self.store_up = Gauge("perennial_store_up", "1 while the store answers this process.", registry=r)
+        # A series that begins at one shows no increase; what operators are alerted to begins at zero.
+        for counter in (self.refused, self.failed):
+            counter.labels(StoreFull.code)
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""

@@ -98,6 +98,8 @@ class WorkerMetrics:
         )
         self.tick_seconds = Gauge("perennial_engine_tick_seconds", "Length of the last tick.", registry=r)
         self._seen = Stats()
+        for outcome in ("failed", "left_out"):  # alerted to: a series that begins at one shows no increase
+            self.snapshots.labels(outcome)
 
     def look(self, stats: Stats, in_hand: int) -> None:
         """Note what the engine says of itself, whose totals only grow. in_hand: turns this worker has claimed.

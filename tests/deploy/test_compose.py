@@ -131,9 +131,11 @@ def test_whatever_is_no_python_is_packaged_too():
     listing = ["git", "ls-files", "model", "server"]
     tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    patterns = [pattern for some in packaged.values() for pattern in some]
+    # of a package by its path inside; of every package by the name alone
+    patterns = [f"{package.replace('.', '/')}/{one}" for package, some in packaged.items() for one in some]
     for name in tracked:
-        known = any(fnmatch(Path(name).name, pattern) for pattern in ["*.py", *patterns])
+        candidates = (name, f"*/{Path(name).name}")
+        known = name.endswith(".py") or any(fnmatch(one, pattern) for one in candidates for pattern in patterns)
         assert known, f"{name} would be missing from the image: add it to tool.setuptools.package-data"
 
 
