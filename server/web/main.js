@@ -98,7 +98,11 @@ function describe() {
 }
 
 function fragment() {
-  return decodeURIComponent(location.hash.slice(1));
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // no id of ours is written so
+  }
 }
 
 function pane(name) {

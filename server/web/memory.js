@@ -13,7 +13,7 @@ const TIERS = {
   redis: "in the store",
 };
 
-const DONE = { reset: "Emptied.", "svd-clean": "Cleaned.", freeze: "Frozen.", unfreeze: "Written again." };
+const DONE = { reset: "Emptied", "svd-clean": "Cleaned", freeze: "Frozen", unfreeze: "Written again" };
 
 export class Memory {
   #page;
@@ -98,8 +98,7 @@ export class Memory {
     const spectra = [...layers].map(([layer, of]) => draw.spectrum(layer, of, before.get(layer) ?? []));
     const gates = draw.gates(layers);
     const columns = {
-      layer: (m) => m.layer,
-      head: (m) => (m.memory ? `${m.head} (${m.memory})` : m.head),
+      matrix,
       norm: (m) => draw.figure(m.norm),
       rank: (m) => m.rank,
       "eff. rank": (m) => draw.figure(m.effective_rank),
@@ -107,12 +106,12 @@ export class Memory {
     };
     const open = $("drawings").querySelector("details")?.open ?? false;
     $("drawings").replaceChildren(
-      el("h3", {}, "Norm by layer"),
+      el("h3", {}, "Norm by layer; line: before"),
       draw.norms(layers, before),
-      el("h3", {}, "Singular values"),
+      el("h3", {}, "Singular values, logarithmic; dotted: before"),
       el("div", { class: "spectra" }, ...spectra),
       ...(gates ? [el("h3", {}, "Read gates"), gates] : []),
-      el("details", { open }, el("summary", {}, "As figures"), draw.table("Memory matrices", columns, matrices)),
+      el("details", { open }, el("summary", {}, "As figures"), draw.table("Memory matrices, by layer and head", columns, matrices)),
     );
     this.#drawn = matrices;
   }
@@ -129,7 +128,7 @@ export class Memory {
     try {
       const done = await this.#ask(kind, body);
       this.#forgetTrial();
-      const moved = done.shift ? ` ${shift(done.shift)}` : "";
+      const moved = done.shift ? `: ${shift(done.shift)}` : ".";
       notice.tell(`${DONE[kind]}${moved} It is a turn of the session: Undo takes it back.`);
     } catch (error) {
       this.#failed(error);
@@ -165,8 +164,7 @@ export class Memory {
 
   #showTrial(cut, dry) {
     const columns = {
-      layer: (m) => m.layer,
-      head: (m) => (m.memory ? `${m.head} (${m.memory})` : m.head),
+      matrix,
       rank: (m) => `${m.rank} → ${m.retained_rank}`,
       energy: (m) => `${(100 * m.energy_retained).toFixed(1)} %`,
       norm: (m) => `${draw.figure(m.norm)} → ${draw.figure(m.norm_after)}`,
@@ -174,8 +172,8 @@ export class Memory {
     const region = $("clean-result");
     region.hidden = false;
     region.replaceChildren(
-      el("p", {}, "Nothing has been changed. If it were cleaned: ", dry.shift ? shift(dry.shift) : ""),
-      draw.table("What cleaning would leave of each matrix", columns, dry.matrices),
+      el("p", {}, "Nothing has been changed. With this cut, ", dry.shift ? shift(dry.shift) : ""),
+      draw.table("What cleaning would leave of each matrix, by layer and head", columns, dry.matrices),
       el(
         "div",
         { class: "row" },
@@ -197,6 +195,9 @@ export class Memory {
   }
 }
 
+// Its column: layer and head, and which memory where a layer has several.
+const matrix = (m) => `${m.layer} · ${m.head}${m.memory ? ` (${m.memory})` : ""}`;
+
 function shift({ kl, same_top: same }) {
-  return `The next token's distribution moves by ${draw.figure(kl)} nats (KL), and the likeliest token ${same ? "stays" : "changes"}.`;
+  return `the next token's distribution moves by ${draw.figure(kl)} nats (KL), and the likeliest token ${same ? "stays" : "changes"}.`;
 }

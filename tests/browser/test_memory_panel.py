@@ -50,7 +50,7 @@ def test_a_cleaning_is_tried_done_and_undone(talked: Playground) -> None:
     assert (talked.session()["head"], drawn(talked)) == (head, before)
 
     talked.button("Clean", region).click()
-    expect(talked.notice).to_contain_text("Cleaned.")
+    expect(talked.notice).to_contain_text("Cleaned: ")
     moved = (talked.notice.inner_text()).partition("moves by ")[2].partition(" nats")[0]
     assert f"moves by {moved} nats" in dry
     expect(talked.log).to_contain_text("The memory was cleaned.")
