@@ -120,7 +120,7 @@ def _plot(results: Results, folder: Path, say: Say) -> None:
     try:
         from model.training.plots import draw  # noqa: PLC0415  # matplotlib takes a second to import
     except ModuleNotFoundError as e:
-        say(f"no plots: {e.name} is not installed (pip install 'perennial[eval]')")
+        say(f"no plots: {e.name} is not installed (pip install 'perennial[plots]')")
         return
     for path in draw(results.records, folder):
         say(f"plot: {path}")

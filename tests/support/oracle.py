@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from model.generate import generate
@@ -22,6 +23,8 @@ class Oracle:
 
     def __init__(self, checkpoint: Path | str, sliding_window: int) -> None:
         ops = choose_ops("auto", batch_invariant=True)
+        # The backend has its threads by now; what is left to torch is small, as in a worker.
+        torch.set_num_threads(1)
         self._model = load_model(str(checkpoint), ops, sliding_window_size=sliding_window).model
 
     def turn(
