@@ -38,8 +38,9 @@ $(VENV)/.installed-bench: $(VENV)/.installed-dev
 serve: $(VENV)/.installed ## install if need be, start the server, print how to talk to it
 	@exec $(BIN)/perennial serve
 
+# Two processes, a file of tests to each at a time: much of what is waited for is other processes' starts.
 test: $(VENV)/.installed-dev ## every test but the long ones
-	$(BIN)/python -m pytest -m "not full and not gpu"
+	$(BIN)/python -m pytest -m "not full and not gpu" -n 2 --dist loadfile
 
 test-full: $(VENV)/.installed-dev ## every test
 	$(BIN)/python -m pytest -m "not gpu"
