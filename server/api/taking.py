@@ -36,6 +36,8 @@ from server.errors import (
 from server.store.records import Generation, Idempotency, Session
 
 BUSY_LOOK_S = (0.02, 0.25)  # how soon, and then how seldom, a busy session is looked at again
+# A look at a session's memory, or a change of it, is waited for as long as this even by who would not wait for a turn.
+BRIEF_S = 5.0
 KEY = re.compile(r"^[ -~]{1,255}$")
 
 
@@ -45,6 +47,11 @@ class Taken:
 
     generation: Generation
     first: bool
+
+
+def operates(generation: Generation) -> bool:
+    """Whether it is an operation on the memory, which holds its session for a moment only."""
+    return generation.request is not None and generation.request.operation is not None
 
 
 def idempotency_of(headers: Headers, given: Any) -> Idempotency | None:
@@ -107,9 +114,10 @@ class Taking:
                     # What is in the way may be the very turn that this request asks for.
                     if (earlier := await self._seen()) is not None:
                         return earlier
-                    if self.body.from_turn is not None and isinstance(e, SessionBusy):
+                    brief = isinstance(e, SessionBusy) and await self._operated_on()
+                    if self.body.from_turn is not None and isinstance(e, SessionBusy) and not brief:
                         continue  # it was idle when it was looked at; now it will be forked
-                    if time.monotonic() + pause > began + self.body.wait_s:
+                    if time.monotonic() + pause > began + max(self.body.wait_s, BRIEF_S if brief else 0.0):
                         raise
                     waited = True
                     if (await asyncio.wait({self.departure}, timeout=pause))[0]:
@@ -194,20 +202,29 @@ class Taking:
         if body.if_turn is not None and body.if_turn != session.head:
             raise TurnMismatch(f"The session's head is {session.head}, not {body.if_turn}.", param="if_turn")
         busy = await self._running(session)
-        if body.from_turn is not None and (busy or body.from_turn != session.head):
+        brief = busy is not None and operates(busy)
+        if body.from_turn is not None and ((busy and not brief) or body.from_turn != session.head):
             return session, True
         if busy is not None:
-            raise SessionBusy(f"Session {session.id} is running generation {busy}.")
+            raise SessionBusy(f"Session {session.id} is running generation {busy.id}.")
         return session, False
 
-    async def _running(self, session: Session) -> str | None:
+    async def _running(self, session: Session) -> Generation | None:
         """The generation that holds the session: what can be said before any text is tokenised; `accept` decides."""
         if session.running is not None:
             with contextlib.suppress(GenerationNotFound):
                 running = await self.backend.store.sessions.get_generation(session.tenant, session.running)
                 if not running.status.ended:
-                    return running.id
+                    return running
         return None
+
+    async def _operated_on(self) -> bool:
+        """Whether what holds the session is an operation on its memory."""
+        assert self.body.session_id is not None
+        session = await self.backend.store.sessions.get_session(self.tenant, self.body.session_id)
+        running = await self._running(session)
+        # One that has ended meanwhile is no reason to give up either.
+        return running is None or operates(running)
 
     async def _drop(self, fork: Session) -> None:
         """The fork's turn was not taken in after all."""

@@ -52,6 +52,26 @@ async def test_a_session_says_what_there_is_to_know(client: httpx.AsyncClient, w
     assert seen["stored_bytes"] > 300
 
 
+@pytest.mark.parametrize("fields", [{}, {"from_turn": "head"}], ids=["by its session", "by its turn"])
+async def test_a_look_at_the_memory_holds_nobody_up(
+    client: httpx.AsyncClient, worker: ScriptedWorker, fields: dict[str, str]
+):
+    """A turn that arrives meanwhile is run after it, in that session: it is not refused, and no fork is made."""
+    first = await say(client, worker, "one")
+    looking = asyncio.create_task(client.get(f"/v1/sessions/{first['session']}/memory"))
+    look = await worker.take()
+    more = dict.fromkeys(fields, first["turn"])
+    asking = asyncio.create_task(say(client, worker, "two", session_id=first["session"], **more))
+    for _ in range(5):  # the turn is at the door by then
+        assert (await see(client, first["session"]))["running"] == look.begun.generation.id
+    await look.start()
+    await look.operate()
+    assert (await looking).status_code == 200
+    second = await asking
+    assert second["session"] == first["session"]
+    assert (await see(client, first["session"]))["turns"] == 2
+
+
 async def test_the_tier_is_that_of_a_live_worker(serving, client: httpx.AsyncClient, worker: ScriptedWorker):
     first = await say(client, worker, "one", warm=True)
     assert (await see(client, first["session"]))["tier"] == "slot"
