@@ -19,11 +19,12 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --extra-index-url "$TORCH_INDEX" --requirement /tmp/requirements.txt \
  && if pip list | grep ^nvidia-; then echo "PyTorch came with CUDA: set TORCH_INDEX" >&2; exit 1; fi
 
-# mamba-ssm without its CUDA extensions: its Triton kernels are what we use, and they need no nvcc.
+# mamba-ssm without its CUDA extensions: its Triton kernels are what we use, and they need no nvcc. Forced, because it
+# would otherwise look for a binary of somebody else's build. einops is what those kernels import.
 FROM prepared AS packages-cuda
 RUN pip install --requirement /tmp/requirements.txt \
- && pip install setuptools==84.2.1 \
- && MAMBA_SKIP_CUDA_BUILD=TRUE pip install --no-deps --no-build-isolation \
+ && pip install setuptools==84.2.1 einops==0.8.2 \
+ && MAMBA_FORCE_BUILD=TRUE MAMBA_SKIP_CUDA_BUILD=TRUE pip install --no-deps --no-build-isolation \
       "$(python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['optional-dependencies']['cuda'])")"
 
 # --no-deps: the package's own dependencies would compile llama.cpp.
