@@ -206,7 +206,7 @@ def test_a_missing_tensor_is_named() -> None:
     for name in ("model.layers.1.memory.o_proj.weight", "model.norm.weight"):
         tensors = senri_tensors(config, gates=True)
         del tensors.tensors[name]
-        with pytest.raises(KeyError, match=name):
+        with pytest.raises(WeightsError, match=name):
             Unroll.load(config, tensors)
 
 
