@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from model.chat import ChatTemplate
 from model.tokenizer import load_tokenizer
-from support.conversation import START_S, Answer, generate, serving
+from support.conversation import START_S, Answer, Serve, generate, serving
 
 pytestmark = [pytest.mark.weights, pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -61,12 +61,12 @@ def resend(client: OpenAI, messages: list[Any], seed: int) -> Heard:
     return Heard(text, finish, used.prompt_tokens, cached, used.total_tokens, first_s, about)
 
 
-def by_session(url: str, questions: list[str]) -> Iterator[Answer]:
-    """The same conversation through one session's id: only the new message is sent."""
+def by_session(server: Serve, questions: list[str], system: dict[str, str] = SYSTEM) -> Iterator[Answer]:
+    """A conversation through one session's id, a turn at a time: only the new message is sent."""
     session: dict[str, str] = {}
     for seed, question in enumerate(questions):
-        new = [*([] if session else [SYSTEM]), {"role": "user", "content": question}]
-        answer = generate(url, messages=new, seed=seed, **SAY, **session)
+        new = [*([] if session else [system]), {"role": "user", "content": question}]
+        answer = generate(server.url, messages=new, seed=seed, **SAY, **session)
         session = {"session_id": answer.start["session"]}
         yield answer
 
@@ -84,7 +84,9 @@ def test_only_what_is_new_is_read(tmp_path: Path, record_property: pytest.Record
     questions = [f"Turn {turn}: tell me something new about the sea." for turn in range(1, TURNS + 1)]
     messages: list[Any] = [SYSTEM]
     heard: list[Heard] = []
+    aside: list[Answer] = []
     with serving(tmp_path, batch_invariant="true", slots="8") as server:
+        beside = by_session(server, questions, SYSTEM | {"content": f"{SYSTEM['content']} Be kind."})
         for turn, question in enumerate(questions):
             if turn == RESTART:
                 assert server.stop() == 0
@@ -103,7 +105,9 @@ def test_only_what_is_new_is_read(tmp_path: Path, record_property: pytest.Record
                 assert one.prompt - one.cached == new_tokens(chat, question, before.finish)
             heard.append(one)
             messages.append({"role": "assistant", "content": one.text})
-        named = list(by_session(server.url, questions))
+            # In turns with another conversation, so that both find the machine as it is at the time.
+            aside.append(next(beside))
+        named = list(by_session(server, questions))
     assert len({one.text for one in heard}) > TURNS // 2
     assert [one.text for one in heard] == [answer.text for answer in named]
     assert [one.total for one in heard] == [answer.done["position"] for answer in named]
@@ -111,7 +115,7 @@ def test_only_what_is_new_is_read(tmp_path: Path, record_property: pytest.Record
     record_property("tokens_of_history", heard[-1].total)
     for name, first_s in (
         ("resent", [one.first_s for one in heard]),
-        ("by_session", [answer.arrivals[0] for answer in named]),
+        ("by_session", [answer.arrivals[0] for answer in aside]),
     ):
         # The window is full from turn 16 or so; until then there is less and less to attend to, the earlier the less.
         filling, full, late = (statistics.median(first_s[a:b]) for a, b in ((4, 15), (17, 30), (46, 60)))
@@ -119,3 +123,6 @@ def test_only_what_is_new_is_read(tmp_path: Path, record_property: pytest.Record
         record_property(f"{name}_first_token_turns_18_30_s", round(full, 4))
         record_property(f"{name}_first_token_turns_47_60_s", round(late, 4))
         record_property(f"{name}_ratio", round(late / full, 3))
+    pairs = [one.first_s / answer.arrivals[0] for one, answer in zip(heard, aside, strict=True)]
+    for at, (a, b) in {"18_30": (17, 30), "47_60": (46, 60)}.items():
+        record_property(f"resent_to_by_session_turns_{at}", round(statistics.median(pairs[a:b]), 3))
