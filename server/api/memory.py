@@ -7,9 +7,7 @@ busy, it is taken of its last committed turn, through a fork that ends with it.
 It knows nothing of matrices.
 """
 
-import asyncio
 import contextlib
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +15,7 @@ from fastapi import APIRouter, Request
 
 from server.api.answers import Follower
 from server.api.backend import Backend
-from server.api.body import ClientGoneError, read_json
+from server.api.body import read_json
 from server.api.departure import Departure, departing, unless_left
 from server.api.deps import BackendDep, FactsDep, TenantDep
 from server.api.describe import described
@@ -33,7 +31,7 @@ from server.api.schemas.memory import (
     MemoryAnswer,
     ResetMemory,
 )
-from server.api.taking import BUSY_LOOK_S
+from server.api.taking import Waiting
 from server.errors import EmptySession, PerennialError, SessionBusy, TooManyGenerations, TurnMismatch
 from server.store.records import Generation, Session, TurnRequest
 
@@ -167,8 +165,7 @@ class _Operating:
     ) -> tuple[Generation, str]:
         """Accept it as a turn, waiting for a busy session as long as that may be. Returns it and the head before it."""
         check_wait(change.wait_s, self._backend.settings)
-        until = time.monotonic() + change.wait_s
-        pause, most = BUSY_LOOK_S
+        waiting = Waiting(departure)
         view = await self._backend.serving()
         while True:
             session = await self._backend.store.sessions.get_session(self._tenant, self._session_id)
@@ -181,11 +178,7 @@ class _Operating:
             except (SessionBusy, TooManyGenerations) as busy:
                 if look and isinstance(busy, SessionBusy):
                     return await self._aside(session, operation, change), session.head
-                if time.monotonic() + pause > until:
-                    raise
-                if (await asyncio.wait({departure}, timeout=pause))[0]:
-                    raise ClientGoneError from None
-                pause = min(pause * 1.5, most)
+                await waiting.pause(busy, change.wait_s)
             except TurnMismatch:  # it has moved on while it was looked at
                 if change.if_turn is not None:
                     raise

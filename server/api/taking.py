@@ -66,6 +66,28 @@ def idempotency_of(headers: Headers, given: Any) -> Idempotency | None:
     return Idempotency(key, hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest())
 
 
+class Waiting:
+    """For a session or a place that another has, for as long as the client is there and would wait."""
+
+    def __init__(self, departure: "asyncio.Task[None]") -> None:
+        """departure: done once the client has left."""
+        self.began = time.monotonic()
+        self.waited = self.left = False
+        self._departure = departure
+        self._pause, self._most = BUSY_LOOK_S
+
+    async def pause(self, busy: PerennialError, within_s: float) -> None:
+        """Until it is worth another try. Raises `busy` where that is more than within_s, s, after the first one;
+        ClientGoneError where the client leaves meanwhile."""
+        if time.monotonic() + self._pause > self.began + within_s:
+            raise busy
+        self.waited = True
+        if (await asyncio.wait({self._departure}, timeout=self._pause))[0]:
+            self.left = True
+            raise ClientGoneError from None
+        self._pause = min(self._pause * 1.5, self._most)
+
+
 class Taking:
     """One request on its way into the queue."""
 
@@ -92,7 +114,7 @@ class Taking:
         Never cut off from outside, since a turn that was accepted unnoticed could not be cancelled; a client that
         leaves is noticed while waiting and before each attempt (ClientGoneError), or by the caller afterwards.
         """
-        began, waited, outcome = time.monotonic(), False, "refused"
+        waiting, outcome = Waiting(self.departure), "refused"
         try:
             if (earlier := await self._seen()) is not None:
                 return earlier
@@ -106,7 +128,6 @@ class Taking:
                 raise QueueFull
             if self.body.store:
                 await self.backend.limits.storage(self.tenant)
-            pause, most = BUSY_LOOK_S
             while True:
                 try:
                     taken = await self._attempt(view)
@@ -117,13 +138,7 @@ class Taking:
                     brief = isinstance(e, SessionBusy) and await self._operated_on()
                     if self.body.from_turn is not None and isinstance(e, SessionBusy) and not brief:
                         continue  # it was idle when it was looked at; now it will be forked
-                    if time.monotonic() + pause > began + max(self.body.wait_s, BRIEF_S if brief else 0.0):
-                        raise
-                    waited = True
-                    if (await asyncio.wait({self.departure}, timeout=pause))[0]:
-                        outcome = "left"
-                        raise ClientGoneError from None
-                    pause = min(pause * 1.5, most)
+                    await waiting.pause(e, max(self.body.wait_s, BRIEF_S if brief else 0.0))
                 except TurnMismatch:
                     # Another turn was committed while this one was being tokenised: render again after it, unless the
                     # client said which turn it means.
@@ -133,8 +148,9 @@ class Taking:
                     outcome = "taken"
                     return taken
         finally:
-            if waited:
-                self.backend.metrics.busy_seconds.labels(outcome).observe(time.monotonic() - began)
+            if waiting.waited:
+                label = "left" if waiting.left else outcome
+                self.backend.metrics.busy_seconds.labels(label).observe(time.monotonic() - waiting.began)
 
     async def _seen(self) -> Taken | None:
         if self.idempotency is None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model.state import StateSpec
-from server.engine.loop import Engine
 from server.engine.request import EngineStoppedError, Finished
 from server.errors import PerennialError
 from server.logs import get_logger
 from server.store.records import Begun, Outcome, Turn
 from server.store.store import Store
 from server.worker.claims import Claims
+from server.worker.connected import Connected
 from server.worker.hand import InHand
 from server.worker.metrics import WorkerMetrics
 from server.worker.patience import Patience
@@ -29,7 +29,7 @@ from server.worker.warm import WarmSessions
 log = get_logger()
 
 
-class Endings:
+class Endings(Connected):
     """Of one worker's turns."""
 
     def __init__(
@@ -55,16 +55,6 @@ class Endings:
         self._reading = reading
         self._policies = policies
         self._metrics = metrics
-        self._connected: Engine | None = None
-
-    def connect(self, engine: Engine) -> None:
-        """The engine that runs the turns."""
-        self._connected = engine
-
-    @property
-    def _engine(self) -> Engine:
-        assert self._connected is not None
-        return self._connected
 
     async def commit(self, turn: RunningTurn, finished: Finished, ending: Ending) -> None:
         """End a turn with what it generated, and keep its row warm where that is the session's state."""

@@ -17,13 +17,13 @@ from typing import Any
 
 from model.memory import Kind, Memory, MemoryOperationError, Operation, operate, shift
 from model.state import State, StateSpec
-from server.engine.loop import Engine
 from server.errors import CorruptState, EmptySession, InvalidRequest
 from server.logs import get_logger
 from server.store.keys import turn_of
 from server.store.records import Begun, Event, Outcome, Result, Turn
 from server.store.store import Store
 from server.worker.claims import Claims
+from server.worker.connected import Connected
 from server.worker.endings import Endings
 from server.worker.metrics import WorkerMetrics
 from server.worker.patience import Patience
@@ -36,7 +36,7 @@ from server.worker.warm import WarmSessions
 log = get_logger()
 
 
-class Operating:
+class Operating(Connected):
     """Of one worker. memory: None where its model has none."""
 
     def __init__(
@@ -66,16 +66,6 @@ class Operating:
         self._patiently = patiently
         self._metrics = metrics
         self._clock = clock
-        self._connected: Engine | None = None
-
-    def connect(self, engine: Engine) -> None:
-        """The engine that has the slots."""
-        self._connected = engine
-
-    @property
-    def _engine(self) -> Engine:
-        assert self._connected is not None
-        return self._connected
 
     async def restore(self, begun: Begun) -> Restored:
         """The state at the session's head as the store has it, every operation in its log settled."""

@@ -11,9 +11,9 @@ import asyncio
 
 from model.sampling import SamplingParams
 from model.state import State
-from server.engine.loop import Engine
 from server.engine.request import EngineStoppedError, Finish, Finished, Request
 from server.store.records import Session
+from server.worker.connected import Connected
 from server.worker.tiers import Restored
 
 
@@ -21,22 +21,12 @@ class ReadingFailedError(RuntimeError):
     """The model failed to read a log."""
 
 
-class Reading:
+class Reading(Connected):
     """Of one worker's engine."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, asyncio.Future[Finished]] = {}
-        self._connected: Engine | None = None
         self._count = 0
-
-    def connect(self, engine: Engine) -> None:
-        """The engine that reads."""
-        self._connected = engine
-
-    @property
-    def _engine(self) -> Engine:
-        assert self._connected is not None
-        return self._connected
 
     def finished(self, finished: Finished) -> bool:
         """An output of the engine's: True where it was waited for here."""

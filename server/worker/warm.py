@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from model.state import State
-from server.engine.loop import Engine
 from server.engine.request import Evicted
 from server.store.records import Begun, Outcome, Session, Turn
+from server.worker.connected import Connected
 from server.worker.metrics import WorkerMetrics
 from server.worker.places import Places
 from server.worker.ram import Held, RamStates
@@ -38,7 +38,7 @@ class Parked:
     state: State
 
 
-class WarmSessions:
+class WarmSessions(Connected):
     """snapshot_every: tokens. ram_bytes: of states without a slot. spawn: does something beside everything else."""
 
     def __init__(
@@ -63,16 +63,6 @@ class WarmSessions:
         self._gone: OrderedDict[str, tuple[str, int, str]] = OrderedDict()  # session → turn, its length, why
         self._lines: OrderedDict[str, tuple[str, Line]] = OrderedDict()  # session → its last turn kept here
         self._saving: set[str] = set()  # turns whose state, without a slot, is being written
-        self._engine: Engine | None = None
-
-    def connect(self, engine: Engine) -> None:
-        """The engine whose slots these are."""
-        self._engine = engine
-
-    @property
-    def _slotted(self) -> Engine:
-        assert self._engine is not None
-        return self._engine
 
     # Who has a state
 
@@ -84,7 +74,7 @@ class WarmSessions:
             if warm.turn == session.head:
                 return from_slot(session, warm.pending, warm.saved)
             del self._slots[session.id]
-            self._slotted.forget(warm.turn)
+            self._engine.forget(warm.turn)
             self._remember(warm, "stale")
         parked = self._ram.get(session.id)
         if parked is not None:
@@ -99,7 +89,7 @@ class WarmSessions:
         warm, parked = self._slots.get(session_id), self._ram.peek(session_id)
         if warm is not None and warm.turn == turn:
             with suppress(KeyError):  # its slot was needed by another
-                return await asyncio.wrap_future(self._slotted.copy(turn))
+                return await asyncio.wrap_future(self._engine.copy(turn))
         return parked.value.state.clone() if parked is not None and parked.turn == turn else None
 
     def missed(self, session: Session) -> str:
@@ -118,7 +108,7 @@ class WarmSessions:
         """A turn of the session has a slot, and the state; key: of the warm row that it was before, if it was one."""
         warm = self._slots.pop(session.id, None)
         if warm is not None and warm.turn != key:
-            self._slotted.forget(warm.turn)
+            self._engine.forget(warm.turn)
         self._drop_from_ram(session.id)
 
     def cold(self, session: Session) -> None:
@@ -238,7 +228,7 @@ class WarmSessions:
 
     async def _save_from_slot(self, warm: Warm) -> None:
         async def copy() -> State:
-            return await asyncio.wrap_future(self._slotted.copy(warm.turn))
+            return await asyncio.wrap_future(self._engine.copy(warm.turn))
 
         self._saved(warm, await self._saver.save_from(copy, warm))
 
@@ -259,6 +249,6 @@ class WarmSessions:
             warm.line.wrote(warm.length)
         elif outcome is Outcome.ENDED and slotted is not None and slotted.turn == warm.turn:
             del self._slots[sid]
-            self._slotted.forget(warm.turn)
+            self._engine.forget(warm.turn)
         elif outcome is Outcome.ENDED and held is not None and held.turn == warm.turn:
             self._drop_from_ram(sid)
