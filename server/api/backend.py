@@ -1,8 +1,8 @@
 """What one api process holds: its settings, tokeniser and metrics, its connection to the store, its view of workers.
 
 The store may be away when the process starts and at any time later; a task connects when it can and looks at the
-queue and the heartbeats every `WATCH_S`. Nobody waits for that task: a request that needs the store while it is away
-is refused at once, with the reason.
+queue and the heartbeats every `WATCH_S`, and takes the store for away when it has not answered within `LOOK_S`. Nobody
+waits for that task: a request that needs the store while it is away is refused at once, with the reason.
 
 Invariants: the api learns a model's fingerprint and state size only from live workers whose tokeniser is its own, so
 ids it makes always mean the same to the worker that reads them. A wish to cancel is kept until the store has taken it.
@@ -31,6 +31,7 @@ from server.store.records import NewSession, Worker
 from server.store.store import Store, open_store
 
 WATCH_S = 0.5
+LOOK_S = 3.0  # a store that hangs is noticed within this and WATCH_S
 CLOSE_S = 2.0
 TRANSFERS = 4  # sessions that are exported or imported at once: each is in memory as a whole
 log = get_logger()
@@ -125,15 +126,16 @@ class Backend:
     async def look(self) -> View:
         """The system now, and what `metrics` say of it. Raises StoreUnavailable."""
         try:
-            store = await self._connected()
-            workers, depth = await asyncio.gather(store.queue.live_workers(), store.queue.depth())
+            async with asyncio.timeout(LOOK_S):
+                store = await self._connected()
+                workers, depth = await asyncio.gather(store.queue.live_workers(), store.queue.depth())
         except StoreUnavailable as e:
-            if self._away is None:
-                log.warning("store_away", reason=e.message)
-            self._away = e
-            self.metrics.store_up.set(0)
-            self.metrics.live_workers.set(0)
+            self._gone(e)
             raise
+        except TimeoutError:
+            silent = StoreUnavailable("The session store does not answer; try again shortly.")
+            self._gone(silent)
+            raise silent from None
         self._away = None
         mine = tuple(w for w in workers if w.info.get("tokenizer") == self.tokenizer.fingerprint)
         view = View(mine, len(workers) - len(mine), depth)
@@ -141,6 +143,13 @@ class Backend:
         self.metrics.live_workers.set(len(mine))
         self.metrics.queue_depth.set(depth)
         return view
+
+    def _gone(self, why: StoreUnavailable) -> None:
+        if self._away is None:
+            log.warning("store_away", reason=why.message)
+        self._away = why
+        self.metrics.store_up.set(0)
+        self.metrics.live_workers.set(0)
 
     async def _connected(self) -> Store:
         async with self._connecting:

@@ -26,9 +26,7 @@ async def live() -> dict[str, str]:
 @router.get("/health/ready", **described(done="It can.", answer=ReadyAnswer))
 async def ready(backend: BackendDep) -> dict[str, Any]:
     """200 only when a turn can really run: the store answers and a worker of this model lives. Else 503 with why."""
-    view = await backend.look()
-    if not view.workers:
-        await backend.serving()  # raises the reason
+    view = await backend.serving()
     return {"status": "ready", "model": backend.settings.model, "workers": len(view.workers)}
 
 

@@ -1,8 +1,9 @@
 """The one way to Redis or Valkey, one server or a cluster: bounded pools, bounded retries, and errors of ours only.
 
-Every command has a timeout, is repeated a few times with growing, jittered pauses when the connection fails, and then
-raises StoreUnavailable; so whatever is sent here must bear being sent twice. A full store is StoreFull. No exception
-of redis-py leaves this file, and none of ours carries what was written.
+A command is repeated a few times with growing, jittered pauses when the connection fails, and raises StoreUnavailable
+within `timeout_s` of its beginning, however its server fails: refuses, resets, hangs, or is behind a network that
+swallows everything. So whatever is sent here must bear being sent twice, and late. A full store is StoreFull. No
+exception of redis-py leaves this file, and none of ours carries what was written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from server.errors import PerennialError, StoreFull, StoreUnavailable
 from server.store.cluster import Cluster
 from server.store.node import Command, Node
 from server.store.scripts import Call, Prepared, Scripts, Value
+
+# Of a command's time, what one try may take.
+TRY_SHARE = 0.6
 
 
 def translate(error: Exception) -> PerennialError:
@@ -66,21 +70,26 @@ class Connection:
     def __init__(self, url: str, scripts: Scripts, *, timeout_s: float, retries: int) -> None:
         """url: redis://, rediss:// or unix://, of a server or of any node of a cluster: the first answer says which.
 
-        timeout_s: of every read, write and connect.
+        timeout_s: of every command (or of several in one round trip), all its tries and the waiting for a free
+        connection included.
         """
         self.timeout_s = timeout_s
+        self._within_s = timeout_s
+        # One try has less than all of them, so that where only the connection is dead, a new one gets its chance.
+        self._try_s = TRY_SHARE * timeout_s
         self._scripts = scripts
         self._url = url
         self._retries = retries
-        self._server: Node | Cluster = Node(url, None, timeout_s=timeout_s, retries=retries)
+        self._server: Node | Cluster = Node(url, None, timeout_s=self._try_s, retries=retries)
         self._known = False
         self._lock = asyncio.Lock()
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers, exceptions among them."""
-        if not self._known:
-            await self._find_out()
-        return await self._server.send(commands)
+        """The answers, exceptions among them. Raises TimeoutError, an OSError, where they do not come in time."""
+        async with asyncio.timeout(self._within_s):
+            if not self._known:
+                await self._find_out()
+            return await self._server.send(commands)
 
     async def _find_out(self) -> None:
         """Whether it is a cluster."""
@@ -91,7 +100,7 @@ class Connection:
                     raise info
                 if info.get("cluster_enabled"):
                     await self._server.close()
-                    self._server = Cluster(self._url, timeout_s=self.timeout_s, retries=self._retries)
+                    self._server = Cluster(self._url, timeout_s=self._try_s, retries=self._retries)
                 self._known = True
 
     async def _one(self, command: Command) -> Any:

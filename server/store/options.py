@@ -19,9 +19,9 @@ class StoreOptions:
     url: redis://, rediss:// or unix://. prefix: of every key, so that servers can share one Redis.
     session_ttl_s: a session's life after its last use. events_ttl_s: how long a generation can be read, counted from
     its last event; also the longest a turn may wait in the queue. max_queue: turns that may wait. timeout_s: of every
-    command. retries: of a command whose connection failed. turns_kept: at least so many of a session can be rewound to.
-    snapshots_kept: of a session. branches_max: of a lineage. poll_s: how often an open event stream looks for a message
-    that got lost. outage_s: how long it bears an unreachable store.
+    command, its repeats included. retries: of a command whose connection failed. turns_kept: at least so many of a
+    session can be rewound to. snapshots_kept: of a session. branches_max: of a lineage. poll_s: how often an open event
+    stream looks for a message that got lost. outage_s: how long it bears an unreachable store.
     """
 
     url: str

@@ -17,7 +17,7 @@ from server.worker.metrics import WorkerMetrics
 log = get_logger()
 
 EVERY_S = 3.0
-# No acceptance takes longer, with all its repeats: four tries of at most 5 s, and the pauses between them.
+# No acceptance takes longer: a few commands of at most 5 s each, their repeats included.
 OLD_S = 30.0
 LIMIT = 256
 

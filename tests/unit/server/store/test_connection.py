@@ -1,15 +1,20 @@
-"""What redis-py's exceptions mean to us, and cancellations it swallows."""
+"""What redis-py's exceptions mean to us, cancellations it swallows, and servers that say nothing."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import redis.exceptions as theirs
 
 from server.errors import PerennialError, StoreFull, StoreUnavailable
-from server.store.connection import translate, translated
+from server.store.connection import Connection, translate, translated
 from server.store.node import cancellable
+from server.store.scripts import Scripts
 
 
 @pytest.mark.parametrize(
@@ -81,3 +86,48 @@ async def test_work_in_a_task_that_is_being_cancelled_goes_on() -> None:
     await asyncio.sleep(0)
     task.cancel()
     assert await task == "cleaned up"
+
+
+class Curt(asyncio.Protocol):
+    """A server that answers next to nothing, or (`mute`) nothing at all."""
+
+    def __init__(self, mute: bool) -> None:
+        self.mute = mute
+        self.transport = asyncio.Transport()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for name in re.findall(rb"\*\d+\r\n\$\d+\r\n(\w+)\r\n", data):
+            answer = b"$17\r\ncluster_enabled:0\r\n" if name == b"INFO" else b"+PONG\r\n"
+            self.transport.write(b"" if self.mute else answer)
+
+
+@asynccontextmanager
+async def listening(mute: int) -> AsyncIterator[str]:
+    """A server whose first `mute` connections are never answered; its url."""
+    made = itertools.count()
+    server = await asyncio.get_running_loop().create_server(lambda: Curt(next(made) < mute), "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    """However many tries there are, each with its connection to be made anew."""
+    async with listening(mute=10**9) as url:
+        connection = Connection(url, Scripts({}, ()), timeout_s=0.2, retries=100)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(StoreUnavailable):
+            await connection.call("PING")
+        assert 0.19 < loop.time() - began < 2.0
+        await connection.close()
+
+
+async def test_a_connection_that_died_silently_is_replaced_within_one_command() -> None:
+    async with listening(mute=1) as url:
+        connection = Connection(url, Scripts({}, ()), timeout_s=2.0, retries=3)
+        assert await connection.call("PING")
+        await connection.close()
