@@ -25,6 +25,8 @@ from model.kernels.cpu_attention import attention_kernels
 from model.kernels.cpu_delta import delta_kernel
 from model.kernels.cpu_linear import Product, linear_kernels
 from model.kernels.cpu_rows import row_kernels
+from model.kernels.cpu_ssm import ssm_kernels
+from model.kernels.cpu_ssm_ops import CpuStateSpaces
 from model.kernels.cpu_stack import CpuStack, can_stack
 from model.kernels.emit import LANES, has_avx2
 from model.kernels.interface import Block, Embedding, Linear, Rope, Stack, Window, WindowSpec
@@ -84,7 +86,7 @@ class Q8Embedding:
         return (q * self._d[ids].float()[..., None]).view(len(ids), -1)
 
 
-class CpuOps:
+class CpuOps(CpuStateSpaces):
     """`Ops`, fast; see the module's docstring."""
 
     def __init__(self, *, state_dtype: torch.dtype = torch.bfloat16, threads: int | None = None) -> None:
@@ -302,4 +304,5 @@ class CpuOps:
         """Compile every kernel, or load it from the cache (under NUMBA_CACHE_DIR, or beside the sources)."""
         linear_kernels()
         delta_kernel()
+        ssm_kernels()
         self.add_norm(torch.zeros(1, LANES), None, torch.ones(LANES), 1e-5)

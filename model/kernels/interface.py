@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from model.selective_scan import Selective
     from model.weights import Weight
 
 
@@ -237,6 +238,37 @@ class Ops(Protocol):
         rate (h,), contiguous float32: α = exp(−softplus(a)·rate); None: α = 1. M (B, h, d_k, d_v) float32, updated in
         place, rows any distance apart, each contiguous. lengths (B,) int64; writes (B,) int64: 0 reads without writing.
         Returns what is read after each token, (B, T, h, d_v) float32, a new tensor; for t ≥ lengths[b] unspecified.
+        """
+        ...
+
+    def causal_conv(self, x: Tensor, taps: Tensor, bias: Tensor | None, *, state: Tensor, lengths: Tensor) -> Tensor:
+        """silu of a depthwise causal convolution over each row's tokens; writes the state.
+
+        x (B·T, C) float32, its rows any distance apart, each contiguous; taps (K, C), the last of which meets the token
+        itself, and bias (C,), contiguous float32. state (B, K−1, C) float32, the last inputs, oldest first, updated in
+        place, rows any distance apart, each contiguous. lengths (B,) int64.
+        Returns (B·T, C), a new tensor; 0 for t ≥ lengths[b]. (`model.selective_scan.causal_conv_ref`)
+        """
+        ...
+
+    def selective_scan(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        z: Tensor | None,
+        fixed: Selective,
+        *,
+        state: Tensor,
+        lengths: Tensor,
+    ) -> Tensor:
+        """Mamba's recurrence over each row's tokens (`model.selective_scan`); writes the state.
+
+        x, dt, z (rows·T, d) and B, C (rows·T, N) float32, their rows any distance apart, each contiguous; dt before its
+        bias and softplus; z None: no gate. state (rows, N, d) float32, updated in place, rows any distance apart, each
+        contiguous. lengths (rows,) int64.
+        Returns y (rows·T, d), a new tensor; 0 for t ≥ lengths[b].
         """
         ...
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from model.gated_delta import chunkwise
 from model.kernels.interface import Block, Ops, Rope, Window, WindowSpec
+from model.kernels.ref_ssm import RefStateSpaces
 
 if TYPE_CHECKING:
     from model.weights import Weight
@@ -93,7 +94,7 @@ class RefStack:
 
 
 @dataclass(frozen=True, slots=True)
-class RefOps:
+class RefOps(RefStateSpaces):
     """`Ops`, plainly."""
 
     state_dtype: torch.dtype = torch.float32

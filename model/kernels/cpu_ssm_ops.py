@@ -1,0 +1,121 @@
+"""The state space operations of the cpu backend: shapes and dtypes checked once, then addresses for `cpu_ssm`.
+
+Where a width is no multiple of 8 the operation is the reference's, a token at a time: slow, the same at any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.kernels.cpu_ssm import BLOCK, ssm_kernels
+from model.kernels.emit import LANES
+from model.kernels.pool import Pool, phase
+from model.kernels.ref_ssm import RefStateSpaces
+from model.selective_scan import Selective
+
+_REF = RefStateSpaces()
+TOKENS = 32  # of an item of the convolution
+
+
+def strided(x: Tensor, rows: int, width: int) -> tuple[int, int]:
+    """The address of x (rows, width), and the bytes between its rows.
+
+    Raises ValueError unless it is float32 of that shape, each row contiguous.
+    """
+    if x.dtype != torch.float32 or x.shape != (rows, width) or (width > 1 and x.stride(1) != 1):
+        raise ValueError(f"expected float32 {(rows, width)} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
+    return x.data_ptr(), x.stride(0) * x.itemsize
+
+
+def leaf(x: Tensor, *shape: int) -> tuple[int, int]:
+    """The address of a state's leaf, and the bytes between its rows. Raises ValueError where it does not fit."""
+    if x.dtype != torch.float32 or x.shape != shape or (len(x) and not x[0].is_contiguous()):
+        raise ValueError(f"expected float32 {shape} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
+    return x.data_ptr(), x.stride(0) * x.itemsize
+
+
+def whole(x: Tensor, *shape: int) -> int:
+    """The address of a contiguous float32 tensor. Raises ValueError where it does not fit."""
+    if x.dtype != torch.float32 or x.shape != shape or not x.is_contiguous():
+        raise ValueError(f"expected contiguous float32 {shape}, not {x.dtype} {tuple(x.shape)}")
+    return x.data_ptr()
+
+
+class CpuStateSpaces:
+    """`Ops.causal_conv` and `Ops.selective_scan`, compiled."""
+
+    pool: Pool
+
+    def causal_conv(self, x: Tensor, taps: Tensor, bias: Tensor | None, *, state: Tensor, lengths: Tensor) -> Tensor:
+        (N, C), K, rows = x.shape, len(taps), len(lengths)
+        if C % LANES:
+            return _REF.causal_conv(x, taps, bias, state=state, lengths=lengths)
+        out, lengths = torch.zeros(N, C), lengths.contiguous()
+        if N == 0:
+            return out
+        T = N // rows
+        per_row = -(-T // TOKENS)
+        scratch = torch.empty(rows * per_row * K, dtype=torch.int64)
+        words = torch.tensor(
+            [
+                *strided(x, rows * T, C),
+                whole(taps, K, C),
+                0 if bias is None else whole(bias, C),
+                out.data_ptr(),
+                *leaf(state, rows, K - 1, C),
+                lengths.data_ptr(),
+                T,
+                K,
+                C,
+                TOKENS,
+                per_row,
+                scratch.data_ptr(),
+            ]
+        )
+        kernels, at = ssm_kernels(), words.data_ptr()
+        with self.pool.lock:
+            self.pool.run(phase(kernels.conv, rows * per_row, at), phase(kernels.tails, rows, at))
+        return out
+
+    def selective_scan(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        z: Tensor | None,
+        fixed: Selective,
+        *,
+        state: Tensor,
+        lengths: Tensor,
+    ) -> Tensor:
+        (n, d), N, rows = x.shape, B.shape[1], len(lengths)
+        if d % LANES:
+            return _REF.selective_scan(x, dt, B, C, z, fixed, state=state, lengths=lengths)
+        out, lengths = torch.zeros(n, d), lengths.contiguous()
+        if n == 0:
+            return out
+        items = rows * -(-d // BLOCK)
+        scratch = torch.empty(items * 4, dtype=torch.int64)
+        inputs = [strided(x, n, d), strided(dt, n, d), (0, 0) if z is None else strided(z, n, d)]
+        inputs += [strided(B, n, N), strided(C, n, N)]
+        words = torch.tensor(
+            [
+                *(address for address, _ in inputs),
+                *(apart for _, apart in inputs),
+                out.data_ptr(),
+                *leaf(state, rows, N, d),
+                whole(fixed.A, N, d),
+                whole(fixed.D, d),
+                whole(fixed.dt_bias, d),
+                lengths.data_ptr(),
+                n // rows,
+                d,
+                N,
+                scratch.data_ptr(),
+            ]
+        )
+        with self.pool.lock:
+            self.pool.run(phase(ssm_kernels().scan, items, words.data_ptr()))
+        return out

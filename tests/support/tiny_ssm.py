@@ -1,0 +1,57 @@
+"""Small random state space models, for laws and unit tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.kernels import Ops
+from model.mamba import Config as MambaConfig
+from model.mamba import Mamba
+from support.tiny import Tensors
+
+MAMBA = MambaConfig(
+    vocab_size=97, hidden_size=32, num_hidden_layers=3, intermediate_size=64, time_step_rank=3, state_size=8
+)
+
+
+def mamba_tensors(config: MambaConfig, seed: int = 0) -> Tensors:
+    """Random weights under `transformers`' names: steps and decays spread over some orders of magnitude, and what is
+    read of the state as large as what is read of the token itself."""
+    g = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(*shape, generator=g) * scale
+
+    c = config
+    E, d, N, R = c.hidden_size, c.intermediate_size, c.state_size, c.time_step_rank
+    tensors = {"backbone.embeddings.weight": rand(c.vocab_size, E), "backbone.norm_f.weight": 1 + rand(E, scale=0.1)}
+    if not c.tie_word_embeddings:
+        tensors["lm_head.weight"] = rand(c.vocab_size, E)
+    for i in range(c.num_hidden_layers):
+        layer = {
+            "norm.weight": 1 + rand(E, scale=0.1),
+            "mixer.in_proj.weight": rand(2 * d, E, scale=1.5 * E**-0.5),
+            "mixer.conv1d.weight": rand(d, 1, c.conv_kernel, scale=c.conv_kernel**-0.5),
+            "mixer.x_proj.weight": rand(R + 2 * N, d, scale=2 * d**-0.5),
+            "mixer.dt_proj.weight": rand(d, R, scale=R**-0.5),
+            "mixer.dt_proj.bias": rand(d) - 2,
+            "mixer.A_log": rand(d, N),
+            "mixer.D": 1 + rand(d, scale=0.3),
+            "mixer.out_proj.weight": rand(E, d, scale=2 * d**-0.5),
+        }
+        if c.use_conv_bias:
+            layer["mixer.conv1d.bias"] = rand(d, scale=0.1)
+        if c.use_bias:
+            layer |= {"mixer.in_proj.bias": rand(2 * d, scale=0.1), "mixer.out_proj.bias": rand(E, scale=0.1)}
+        tensors |= {f"backbone.layers.{i}.{name}": weight for name, weight in layer.items()}
+    return Tensors(tensors)
+
+
+def mamba(ops: Ops, *, seed: int = 0, config: MambaConfig = MAMBA, **change: Any) -> Mamba:
+    """A model of `config` with fields changed."""
+    config = replace(config, **change)
+    return Mamba(config, mamba_tensors(config, seed), ops)
