@@ -20,7 +20,9 @@ from numba import njit
 from model.kernels.emit import F32, I32, I64, LANES, LOG2E, ROUND, Emit, Value, routine, vec
 from model.kernels.pool import arg, compile_kernel, source_version
 
-BLOCK = 2 * LANES  # channels of an item: a cache line
+BLOCK = 8 * LANES  # channels of an item
+AHEAD = 4  # tokens whose inputs are asked for in advance: each lies on pages of its own
+MANY = 4  # tokens from which it pays to copy a block's state together, out of the way of other rows' cache lines
 VECTOR = 4 * LANES  # bytes of a vector
 TINY = -125.0  # 2^x is not taken below: the smallest normal float is 2^−126
 
@@ -125,60 +127,96 @@ def conv_tails(args: int, row: int) -> None:
             copy_floats(place, state + 4 * C * k, C // LANES)
 
 
+@routine(3)
+def fetch(e: Emit, args: Sequence[Value]) -> None:
+    """(address, bytes, offset): ask for the lines at address + offset; they need not exist."""
+    address, size, offset = args
+    with e.loop(e.b.udiv(e.at(size, 63), e.scalar(I64, 64))) as i:
+        e.prefetch(e.at(address, offset, e.times(i, 64)))
+
+
+@routine(6)
+def scan_steps(e: Emit, args: Sequence[Value]) -> None:
+    """(x, dt, dt_bias, steps, bytes of a row of steps, vectors): of each channel Δ·log2 e and, a row on, Δ·x."""
+    x_at, dt_at, bias, steps, row, vectors = args
+    with e.loop(vectors) as j:
+        offset = e.times(j, VECTOR)
+        delta = _softplus(e, e.b.fadd(e.load(e.at(dt_at, offset), e.floats), e.load(e.at(bias, offset), e.floats)))
+        e.store(e.b.fmul(delta, e.f(LOG2E)), e.at(steps, offset))
+        e.store(e.b.fmul(delta, e.load(e.at(x_at, offset), e.floats)), e.at(steps, offset, row))
+
+
 @routine(11)
 def scan_token(e: Emit, args: Sequence[Value]) -> None:
-    """(x, dt, z or 0, B, C, out, h, A, D and dt_bias at `fixed`, N, bytes of a row of h and A): LANES channels.
-
-    fixed: address of two words, the addresses of D and dt_bias, which like the others are those of these channels.
-    """
-    x_at, dt_at, z_at, B, C, out, h_at, A_at, fixed, N, row = args
-    D, bias = (e.load(e.at(fixed, 8 * i), I64) for i in range(2))
-    x = e.load(x_at, e.floats)
-    delta = _softplus(e, e.b.fadd(e.load(dt_at, e.floats), e.load(bias, e.floats)))
-    exponent, written = e.b.fmul(delta, e.f(LOG2E)), e.b.fmul(delta, x)
+    """(steps, bytes of a row of steps, B, C, h, bytes of its rows, A, bytes of its rows, N, out, vectors): h of one token
+    and C·h."""
+    steps, row, B, C, h_at, h_row, A_at, A_row, N, out, vectors = args
     (y,) = e.variables(1, e.f(0.0))
-    with e.loop(N) as n:
-        offset, number = e.b.mul(n, row), e.times(n, 4)
-        decay = _exp2(e, e.b.fmul(exponent, e.load(e.at(A_at, offset), e.floats)))
-        h = e.b.fmul(decay, e.load(e.at(h_at, offset), e.floats))
-        h = e.fma(e.splat(e.load(e.at(B, number), F32)), written, h)
-        e.store(h, e.at(h_at, offset))
-        e.put(e.fma(e.splat(e.load(e.at(C, number), F32)), h, e.get(y)), y)
-    e.put(e.fma(e.load(D, e.floats), x, e.get(y)), y)
-    with e.b.if_then(e.b.icmp_signed("!=", z_at, e.scalar(I64, 0))):
-        e.put(e.b.fmul(e.get(y), _silu(e, e.load(z_at, e.floats))), y)
-    e.store(e.get(y), out)
+    with e.loop(vectors) as j:
+        offset = e.times(j, VECTOR)
+        exponent, written = e.load(e.at(steps, offset), e.floats), e.load(e.at(steps, offset, row), e.floats)
+        e.put(e.f(0.0), y)
+        with e.loop(N) as n:
+            place, number = e.at(h_at, offset, e.b.mul(n, h_row)), e.times(n, 4)
+            decay = _exp2(e, e.b.fmul(exponent, e.load(e.at(A_at, offset, e.b.mul(n, A_row)), e.floats)))
+            h = e.b.fmul(decay, e.load(place, e.floats))
+            h = e.fma(e.splat(e.load(e.at(B, number), F32)), written, h)
+            e.store(h, place)
+            e.put(e.fma(e.splat(e.load(e.at(C, number), F32)), h, e.get(y)), y)
+        e.store(e.get(y), e.at(out, offset))
+
+
+@routine(5)
+def scan_gate(e: Emit, args: Sequence[Value]) -> None:
+    """(x, D, z or 0, out, vectors): out ← (out + D·x)·silu(z)."""
+    x_at, D, z_at, out, vectors = args
+    gated = e.b.icmp_signed("!=", z_at, e.scalar(I64, 0))
+    with e.loop(vectors) as j:
+        offset = e.times(j, VECTOR)
+        place = e.at(out, offset)
+        y = e.load(place, e.floats)
+        e.store(e.fma(e.load(e.at(D, offset), e.floats), e.load(e.at(x_at, offset), e.floats), y), place)
+        with e.b.if_then(gated):
+            z = e.load(e.at(z_at, offset), e.floats)
+            e.store(e.b.fmul(e.load(place, e.floats), _silu(e, z)), place)
 
 
 @njit(error_model="numpy")
 def scan_block(args: int, item: int) -> None:
     """args: address of these words: x, dt, z or 0, B, C, bytes between the rows of each of these five, out, state,
-    bytes between its rows, A, D, dt_bias, lengths, T, d, N, scratch (32 bytes per item)."""
+    bytes between its rows, A, D, dt_bias, lengths, T, d, N, scratch (4·(2+2·N)·BLOCK bytes per item)."""
     w = arg(args, 0)
-    lengths, T, d, N = arg(w, 16), arg(w, 17), arg(w, 18), arg(w, 19)
+    x, dt, z, B, C = arg(w, 0), arg(w, 1), arg(w, 2), arg(w, 3), arg(w, 4)
+    x_row, dt_row, z_row, B_row, C_row = arg(w, 5), arg(w, 6), arg(w, 7), arg(w, 8), arg(w, 9)
+    T, d, N = arg(w, 17), arg(w, 18), arg(w, 19)
     blocks = (d + BLOCK - 1) // BLOCK
     row, first = item // blocks, item % blocks * BLOCK
-    for t in range(arg(lengths, row)):
+    D, bias = arg(w, 14) + 4 * first, arg(w, 15) + 4 * first
+    length, vectors = arg(arg(w, 16), row), min(BLOCK, d - first) // LANES
+    held, A = arg(w, 11) + row * arg(w, 12) + 4 * first, arg(w, 13) + 4 * first
+    h, h_row, A_row, step_row = held, 4 * d, 4 * d, 4 * BLOCK
+    steps = arg(w, 20) + (2 + 2 * N) * step_row * item
+    if length >= MANY:
+        h, h_row, A_row = steps + 2 * step_row, step_row, step_row
+        for n in range(N):
+            copy_floats(held + 4 * d * n, h + h_row * n, vectors)
+            copy_floats(A + 4 * d * n, h + h_row * (N + n), vectors)
+        A = h + h_row * N
+    for t in range(length):
         at = row * T + t
-        B, C = arg(w, 3) + at * arg(w, 8), arg(w, 4) + at * arg(w, 9)
-        for c in range(first, min(d, first + BLOCK), LANES):
-            fixed = arg(w, 20) + 32 * item + 2 * (c - first)
-            put_word(fixed, arg(w, 14) + 4 * c)
-            put_word(fixed + 8, arg(w, 15) + 4 * c)
-            z = arg(w, 2) + at * arg(w, 7) + 4 * c if arg(w, 2) else 0
-            scan_token(
-                arg(w, 0) + at * arg(w, 5) + 4 * c,
-                arg(w, 1) + at * arg(w, 6) + 4 * c,
-                z,
-                B,
-                C,
-                arg(w, 10) + 4 * (at * d + c),
-                arg(w, 11) + row * arg(w, 12) + 4 * c,
-                arg(w, 13) + 4 * c,
-                fixed,
-                N,
-                4 * d,
-            )
+        x_at, dt_at, z_at = x + at * x_row + 4 * first, dt + at * dt_row + 4 * first, 0
+        fetch(x_at, VECTOR * vectors, AHEAD * x_row)
+        fetch(dt_at, VECTOR * vectors, AHEAD * dt_row)
+        if z:
+            z_at = z + at * z_row + 4 * first
+            fetch(z_at, VECTOR * vectors, AHEAD * z_row)
+        out = arg(w, 10) + 4 * (at * d + first)
+        scan_steps(x_at, dt_at, bias, steps, step_row, vectors)
+        scan_token(steps, step_row, B + at * B_row, C + at * C_row, h, h_row, A, A_row, N, out, vectors)
+        scan_gate(x_at, D, z_at, out, vectors)
+    if h != held:
+        for n in range(N):
+            copy_floats(h + h_row * n, held + 4 * d * n, vectors)
 
 
 class SsmKernels(NamedTuple):

@@ -97,7 +97,8 @@ class CpuStateSpaces:
         if n == 0:
             return out
         items = rows * -(-d // BLOCK)
-        scratch = torch.empty(items * 4, dtype=torch.int64)
+        T = n // rows
+        scratch = torch.empty(items * (2 + 2 * N) * BLOCK)
         inputs = [strided(x, n, d), strided(dt, n, d), (0, 0) if z is None else strided(z, n, d)]
         inputs += [strided(B, n, N), strided(C, n, N)]
         words = torch.tensor(
@@ -110,7 +111,7 @@ class CpuStateSpaces:
                 whole(fixed.D, d),
                 whole(fixed.dt_bias, d),
                 lengths.data_ptr(),
-                n // rows,
+                T,
                 d,
                 N,
                 scratch.data_ptr(),
