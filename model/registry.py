@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model import rsm
 from model.kernels import Ops
 from model.senri import Config, Senri
 from model.state import Model
@@ -20,10 +21,19 @@ def _senri(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> Se
     return Senri(Config.from_hf(checkpoint.config, **overrides), checkpoint, ops)
 
 
+def _rsm(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> rsm.Rsm:
+    return rsm.Rsm(rsm.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
+
+
+def _windowless(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the server's setting for sliding windows, which says nothing to a model that has none."""
+    return {name: value for name, value in overrides.items() if name != "sliding_window_size"}
+
+
 Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
-ARCHITECTURES: Mapping[str, Build] = {"senri": _senri}
+ARCHITECTURES: Mapping[str, Build] = {"rsm": _rsm, "senri": _senri}
 # `model_type` of a config.json → the architecture that serves it.
-MODEL_TYPES: Mapping[str, str] = {"llama": "senri", "senri": "senri"}
+MODEL_TYPES: Mapping[str, str] = {"llama": "senri", "rsm": "rsm", "senri": "senri"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 from model.infini import Rule
 from model.state import Model
 from support.tiny import make_ops, senri
+from support.tiny_rsm import rsm
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,12 @@ def _senri(ops: str, rule: Rule, gates: bool, **change: Any) -> Callable[[], Mod
     return lambda: senri(make_ops(ops), rule=rule, gates=gates, **change)
 
 
+def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
+    return lambda: rsm(make_ops(ops), **change)
+
+
 WRAPS = (4, 8, 16, 24, 32)
+CHUNKS = (8, 16, 32)  # a chunk of RSM, a GlobalSync, the second
 # Window keys in bfloat16 carry 8 bits: one that is rounded the other way moves a logit by some hundredths.
 SUBJECTS: dict[str, dict[str, Subject]] = {
     "senri": {
@@ -51,5 +57,11 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "routed-shared-invariant": Subject(
             _senri("invariant", Rule.DELTA, True, num_memories=2, share_memory=True), 0.25, WRAPS, invariant=True
         ),
+    },
+    "rsm": {
+        "sync-ref": Subject(_rsm("ref"), 1e-3, CHUNKS),
+        "sync-cpu-f32": Subject(_rsm("cpu-f32"), 1e-3, CHUNKS, invariant=True),
+        "sync-invariant": Subject(_rsm("invariant"), 0.25, CHUNKS, invariant=True),
+        "no-sync-invariant": Subject(_rsm("invariant", sync_every=0), 0.25, CHUNKS, invariant=True, full=True),
     },
 }
