@@ -25,6 +25,7 @@ from model.kernels.cpu_attention import attention_kernels
 from model.kernels.cpu_delta import delta_kernel
 from model.kernels.cpu_linear import Product, linear_kernels
 from model.kernels.cpu_rows import row_kernels
+from model.kernels.cpu_ssd import ssd_kernels
 from model.kernels.cpu_ssm import ssm_kernels
 from model.kernels.cpu_ssm_ops import CpuStateSpaces
 from model.kernels.cpu_stack import CpuStack, can_stack
@@ -305,4 +306,5 @@ class CpuOps(CpuStateSpaces):
         linear_kernels()
         delta_kernel()
         ssm_kernels()
+        ssd_kernels()
         self.add_norm(torch.zeros(1, LANES), None, torch.ones(LANES), 1e-5)

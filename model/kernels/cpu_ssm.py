@@ -27,7 +27,7 @@ VECTOR = 4 * LANES  # bytes of a vector
 TINY = -125.0  # 2^x is not taken below: the smallest normal float is 2^−126
 
 
-def _exp2(e: Emit, x: Value) -> Value:
+def exp2_of(e: Emit, x: Value) -> Value:
     """2^x for x ≤ 0 within 2 units in the last place; 2^−125 below −125, which is as good as 0 to what it multiplies.
 
     x = n + r with |r| ≤ ½ exactly, so 2^x = 2^n·2^r; 2^r by its Taylor polynomial to r^7.
@@ -44,7 +44,7 @@ def _exp2(e: Emit, x: Value) -> Value:
     return e.b.bitcast(e.b.add(e.b.bitcast(p, vec(I32, e.lanes)), exponent), e.floats)
 
 
-def _softplus(e: Emit, x: Value) -> Value:
+def softplus_of(e: Emit, x: Value) -> Value:
     """ln(1 + e^x) within some units in the last place; NaN gives NaN.
 
     max(x, 0) + ln(1 + u) with u = e^−|x| ≤ 1; ln(1 + u) = 2·artanh(s), s = u/(2+u) ≤ 1/3, by its series to s^15.
@@ -60,7 +60,8 @@ def _softplus(e: Emit, x: Value) -> Value:
     return e.fma(p, s, positive)
 
 
-def _silu(e: Emit, x: Value) -> Value:
+def silu_of(e: Emit, x: Value) -> Value:
+    """x / (1 + e^−x)."""
     return e.b.fdiv(x, e.b.fadd(e.f(1.0), e.exp(e.b.fneg(x))))
 
 
@@ -79,7 +80,7 @@ def conv_token(e: Emit, args: Sequence[Value]) -> None:
             w = e.load(e.at(taps, e.b.mul(k, tap), offset), e.floats)
             x = e.load(e.at(e.load(e.at(inputs, e.times(k, 8)), I64), offset), e.floats)
             e.put(e.fma(w, x, e.get(total)), total)
-        e.store(_silu(e, e.get(total)), e.at(out, offset))
+        e.store(silu_of(e, e.get(total)), e.at(out, offset))
 
 
 @routine(2)
@@ -141,15 +142,15 @@ def scan_steps(e: Emit, args: Sequence[Value]) -> None:
     x_at, dt_at, bias, steps, row, vectors = args
     with e.loop(vectors) as j:
         offset = e.times(j, VECTOR)
-        delta = _softplus(e, e.b.fadd(e.load(e.at(dt_at, offset), e.floats), e.load(e.at(bias, offset), e.floats)))
+        delta = softplus_of(e, e.b.fadd(e.load(e.at(dt_at, offset), e.floats), e.load(e.at(bias, offset), e.floats)))
         e.store(e.b.fmul(delta, e.f(LOG2E)), e.at(steps, offset))
         e.store(e.b.fmul(delta, e.load(e.at(x_at, offset), e.floats)), e.at(steps, offset, row))
 
 
 @routine(11)
 def scan_token(e: Emit, args: Sequence[Value]) -> None:
-    """(steps, bytes of a row of steps, B, C, h, bytes of its rows, A, bytes of its rows, N, out, vectors): h of one token
-    and C·h."""
+    """(steps, bytes of a row of steps, B, C, h, bytes of its rows, A, bytes of its rows, N, out, vectors): one token's
+    h, and C·h to out."""
     steps, row, B, C, h_at, h_row, A_at, A_row, N, out, vectors = args
     (y,) = e.variables(1, e.f(0.0))
     with e.loop(vectors) as j:
@@ -158,7 +159,7 @@ def scan_token(e: Emit, args: Sequence[Value]) -> None:
         e.put(e.f(0.0), y)
         with e.loop(N) as n:
             place, number = e.at(h_at, offset, e.b.mul(n, h_row)), e.times(n, 4)
-            decay = _exp2(e, e.b.fmul(exponent, e.load(e.at(A_at, offset, e.b.mul(n, A_row)), e.floats)))
+            decay = exp2_of(e, e.b.fmul(exponent, e.load(e.at(A_at, offset, e.b.mul(n, A_row)), e.floats)))
             h = e.b.fmul(decay, e.load(place, e.floats))
             h = e.fma(e.splat(e.load(e.at(B, number), F32)), written, h)
             e.store(h, place)
@@ -178,7 +179,7 @@ def scan_gate(e: Emit, args: Sequence[Value]) -> None:
         e.store(e.fma(e.load(e.at(D, offset), e.floats), e.load(e.at(x_at, offset), e.floats), y), place)
         with e.b.if_then(gated):
             z = e.load(e.at(z_at, offset), e.floats)
-            e.store(e.b.fmul(e.load(place, e.floats), _silu(e, z)), place)
+            e.store(e.b.fmul(e.load(place, e.floats), silu_of(e, z)), place)
 
 
 @njit(error_model="numpy")

@@ -5,14 +5,18 @@ Where a width is no multiple of 8 the operation is the reference's, a token at a
 
 from __future__ import annotations
 
+import struct
+
 import torch
 from torch import Tensor
 
-from model.kernels.cpu_ssm import BLOCK, ssm_kernels
+from model.kernels.cpu_ssd import COLUMNS, ssd_kernels
+from model.kernels.cpu_ssm import BLOCK, MANY, ssm_kernels
 from model.kernels.emit import LANES
 from model.kernels.pool import Pool, phase
 from model.kernels.ref_ssm import RefStateSpaces
 from model.selective_scan import Selective
+from model.ssd import Dual
 
 _REF = RefStateSpaces()
 TOKENS = 32  # of an item of the convolution
@@ -43,7 +47,7 @@ def whole(x: Tensor, *shape: int) -> int:
 
 
 class CpuStateSpaces:
-    """`Ops.causal_conv` and `Ops.selective_scan`, compiled."""
+    """`Ops.causal_conv`, `selective_scan`, `ssd` and `gated_norm`, compiled."""
 
     pool: Pool
 
@@ -119,4 +123,55 @@ class CpuStateSpaces:
         )
         with self.pool.lock:
             self.pool.run(phase(ssm_kernels().scan, items, words.data_ptr()))
+        return out
+
+    def ssd(
+        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, fixed: Dual, *, state: Tensor, lengths: Tensor
+    ) -> Tensor:
+        n, (rows, H, N, P) = len(x), state.shape
+        if P % LANES:
+            return _REF.ssd(x, dt, B, C, fixed, state=state, lengths=lengths)
+        out, lengths = torch.zeros(n, H * P), lengths.contiguous()
+        if n == 0:
+            return out
+        vectors = next(v for v in COLUMNS if P // LANES % v == 0)
+        groups = B.shape[1] // N
+        if groups == 0 or H % groups:
+            raise ValueError(f"B of width {B.shape[1]} is not of groups of {N} that share {H} heads evenly")
+        inputs = [strided(x, n, H * P), strided(dt, n, H), strided(B, n, groups * N), strided(C, n, groups * N)]
+        scratch = torch.empty(rows * H * N * P if n >= MANY * rows else 0)
+        words = torch.tensor(
+            [
+                *(address for address, _ in inputs),
+                *(apart for _, apart in inputs),
+                out.data_ptr(),
+                *leaf(state, rows, H, N, P),
+                whole(fixed.A, H),
+                whole(fixed.D, H),
+                whole(fixed.dt_bias, H),
+                struct.unpack("<q", struct.pack("<ff", *fixed.dt_limit))[0],
+                lengths.data_ptr(),
+                n // rows,
+                H,
+                P,
+                groups,
+                N,
+                vectors,
+                scratch.data_ptr(),
+            ]
+        )
+        with self.pool.lock:
+            self.pool.run(phase(ssd_kernels().ssd, rows * H * (P // (LANES * vectors)), words.data_ptr()))
+        return out
+
+    def gated_norm(self, y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_first: bool) -> Tensor:
+        rows, d = y.shape
+        if d % (LANES * groups):
+            return _REF.gated_norm(y, z, weight, eps, groups, norm_first)
+        out = torch.empty(rows, d)
+        step = max(1, min(16, rows // (2 * self.pool.threads)))
+        bits = struct.unpack("<q", struct.pack("<ff", eps, d // groups))[0]
+        args = (whole(y, rows, d), *strided(z, rows, d), whole(weight, d), out.data_ptr(), bits, int(norm_first))
+        with self.pool.lock:
+            self.pool.run(phase(ssd_kernels().gated_norm, -(-rows // step), *args, rows, d, groups, step))
         return out

@@ -26,6 +26,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from model.selective_scan import Selective
+    from model.ssd import Dual
     from model.weights import Weight
 
 
@@ -269,6 +270,26 @@ class Ops(Protocol):
         bias and softplus; z None: no gate. state (rows, N, d) float32, updated in place, rows any distance apart, each
         contiguous. lengths (rows,) int64.
         Returns y (rows·T, d), a new tensor; 0 for t ≥ lengths[b].
+        """
+        ...
+
+    def ssd(
+        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, fixed: Dual, *, state: Tensor, lengths: Tensor
+    ) -> Tensor:
+        """Mamba-2's recurrence over each row's tokens (`model.ssd`); writes the state.
+
+        x (rows·T, H·P), dt (rows·T, H), B and C (rows·T, G·N), float32, their rows any distance apart, each contiguous;
+        dt before its bias, softplus and limits. state (rows, H, N, P) float32, updated in place, rows any distance
+        apart, each contiguous. lengths (rows,) int64.
+        Returns y (rows·T, H·P), a new tensor; 0 for t ≥ lengths[b].
+        """
+        ...
+
+    def gated_norm(self, y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_first: bool) -> Tensor:
+        """`model.ssd.gated_norm_ref`: RMSNorm of y·silu(z) over each of `groups` parts of a row, times weight.
+
+        y (N, d) contiguous, z (N, d) its rows any distance apart, each contiguous; weight (d,); float32. norm_first:
+        the norm of y alone, then the gate. Returns (N, d), a new tensor.
         """
         ...
 
