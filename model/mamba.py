@@ -8,8 +8,8 @@ Each layer, with x and z of width d = intermediate_size, Δ's rank R and a state
     y    = selective_scan(x, dt, B, C) · silu(z)          (`model.selective_scan`)
     h    ← h + W_out y
 
-Invariants: everything a session needs is in its leaves (`conv.{i}`, `ssm.{i}`); the module never changes after it is
-built; the residual stream h is float32. Arithmetic is the `Ops` it was given, chosen once at load.
+Invariants: everything a session needs is in its leaves (`conv.{i}`, `ssm.{i}`; `writes` counts); the module never
+changes after it is built; the residual stream h is float32. Arithmetic is the `Ops` it was given, chosen once at load.
 
 `MambaLayers` reads embeddings and is of use to other architectures; `Mamba` is the language model. Names of weights are
 `transformers`' (`backbone.embeddings.weight`, `backbone.layers.0.mixer.in_proj.weight`, …). It knows nothing of text.
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from model.kernels import Linear, Ops
 from model.mamba_config import Config, Sizes
+from model.mamba_memory import StateSpaceMemory
 from model.selective_scan import Selective
 from model.state import State
 from model.weights import Tensors, Weight, vector
@@ -94,6 +95,11 @@ class Mamba:
         self._layers = MambaLayers(config, tensors, "backbone", ops)
         self._head = ops.linear([embedding if config.tie_word_embeddings else tensors.expect("lm_head.weight", shape)])
 
+    @property
+    def memory(self) -> StateSpaceMemory:
+        """The layers' states, and what can be done to them."""
+        return StateSpaceMemory(range(self.config.num_hidden_layers))
+
     @torch.inference_mode()
     def advance(self, tokens: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """See `model.state.Model.advance`."""
@@ -103,6 +109,7 @@ class Mamba:
         x = self._layers.advance(self._embed(tokens.reshape(-1)).view(B, T, -1), lengths, state)
         logits = self._head(x[torch.arange(B), (lengths - 1).clamp(min=0)])  # each row's last real token
         state["position"].add_(lengths)
+        state["writes"].add_(lengths[:, None])
         state["pending"].masked_fill_(lengths > 0, 0)
         return logits, state
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from model.mamba_memory import writes_leaf
 from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
 
@@ -70,7 +71,7 @@ class Config(Sizes):
 
     def state_spec(self) -> StateSpec:
         """The leaves of one session."""
-        return StateSpec(self.leaf_specs())
+        return StateSpec(self.leaf_specs() | {"writes": writes_leaf(self.num_hidden_layers)})
 
 
 def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping[str, Any]) -> dict[str, Any]:

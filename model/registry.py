@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import rsm
+from model import mamba, mamba2, rsm
 from model.kernels import Ops
 from model.senri import Config, Senri
 from model.state import Model
@@ -19,6 +19,14 @@ from model.weights import Checkpoint, WeightsError, open_checkpoint
 
 def _senri(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> Senri:
     return Senri(Config.from_hf(checkpoint.config, **overrides), checkpoint, ops)
+
+
+def _mamba(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> mamba.Mamba:
+    return mamba.Mamba(mamba.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
+
+
+def _mamba2(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> mamba2.Mamba2:
+    return mamba2.Mamba2(mamba2.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
 
 
 def _rsm(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> rsm.Rsm:
@@ -31,9 +39,15 @@ def _windowless(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
-ARCHITECTURES: Mapping[str, Build] = {"rsm": _rsm, "senri": _senri}
+ARCHITECTURES: Mapping[str, Build] = {"mamba": _mamba, "mamba2": _mamba2, "rsm": _rsm, "senri": _senri}
 # `model_type` of a config.json → the architecture that serves it.
-MODEL_TYPES: Mapping[str, str] = {"llama": "senri", "rsm": "rsm", "senri": "senri"}
+MODEL_TYPES: Mapping[str, str] = {
+    "llama": "senri",
+    "mamba": "mamba",
+    "mamba2": "mamba2",
+    "rsm": "rsm",
+    "senri": "senri",
+}
 
 
 @dataclass(frozen=True, slots=True)

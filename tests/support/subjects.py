@@ -10,6 +10,7 @@ from model.infini import Rule
 from model.state import Model
 from support.tiny import make_ops, senri
 from support.tiny_rsm import rsm
+from support.tiny_ssm import mamba, mamba2
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,21 @@ def _senri(ops: str, rule: Rule, gates: bool, **change: Any) -> Callable[[], Mod
     return lambda: senri(make_ops(ops), rule=rule, gates=gates, **change)
 
 
+def _mamba(ops: str, **change: Any) -> Callable[[], Model]:
+    return lambda: mamba(make_ops(ops), **change)
+
+
+def _mamba2(ops: str, **change: Any) -> Callable[[], Model]:
+    return lambda: mamba2(make_ops(ops), **change)
+
+
 def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
     return lambda: rsm(make_ops(ops), **change)
 
 
 WRAPS = (4, 8, 16, 24, 32)
 CHUNKS = (8, 16, 32)  # a chunk of RSM, a GlobalSync, the second
+BLOCKS = (3, 4, 32)  # the convolution's tail; where compiled scans begin to copy a state; tokens of an item
 # Window keys in bfloat16 carry 8 bits: one that is rounded the other way moves a logit by some hundredths.
 SUBJECTS: dict[str, dict[str, Subject]] = {
     "senri": {
@@ -57,6 +67,17 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "routed-shared-invariant": Subject(
             _senri("invariant", Rule.DELTA, True, num_memories=2, share_memory=True), 0.25, WRAPS, invariant=True
         ),
+    },
+    "mamba": {
+        "ref": Subject(_mamba("ref"), 1e-3, BLOCKS),
+        "cpu-f32": Subject(_mamba("cpu-f32"), 1e-3, BLOCKS, invariant=True),
+        "invariant": Subject(_mamba("invariant"), 1e-3, BLOCKS, invariant=True, full=True),
+    },
+    "mamba2": {
+        "ref": Subject(_mamba2("ref"), 1e-3, BLOCKS, full=True),
+        "cpu-f32": Subject(_mamba2("cpu-f32"), 1e-3, BLOCKS, invariant=True),
+        "invariant": Subject(_mamba2("invariant"), 1e-3, BLOCKS, invariant=True, full=True),
+        "one-group-cpu-f32": Subject(_mamba2("cpu-f32", n_groups=1, num_heads=2, head_dim=32), 1e-3, BLOCKS, full=True),
     },
     "rsm": {
         "sync-ref": Subject(_rsm("ref"), 1e-3, CHUNKS),

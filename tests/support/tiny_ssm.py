@@ -11,10 +11,24 @@ from torch import Tensor
 from model.kernels import Ops
 from model.mamba import Config as MambaConfig
 from model.mamba import Mamba
+from model.mamba2 import Config as Mamba2Config
+from model.mamba2 import Mamba2
+from model.mamba2 import Sizes as Mamba2Sizes
 from support.tiny import Tensors
 
 MAMBA = MambaConfig(
     vocab_size=97, hidden_size=32, num_hidden_layers=3, intermediate_size=64, time_step_rank=3, state_size=8
+)
+
+MAMBA2 = Mamba2Config(
+    vocab_size=97,
+    hidden_size=32,
+    num_hidden_layers=3,
+    num_heads=4,
+    head_dim=16,
+    state_size=8,
+    n_groups=2,
+    tie_word_embeddings=True,
 )
 
 
@@ -55,3 +69,48 @@ def mamba(ops: Ops, *, seed: int = 0, config: MambaConfig = MAMBA, **change: Any
     """A model of `config` with fields changed."""
     config = replace(config, **change)
     return Mamba(config, mamba_tensors(config, seed), ops)
+
+
+def mixer_tensors(c: Mamba2Sizes, g: torch.Generator) -> dict[str, Tensor]:
+    """Random weights of one Mamba-2 mixer."""
+
+    def rand(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(*shape, generator=g) * scale
+
+    E, d, H, width = c.hidden_size, c.inner, c.num_heads, c.conv_width
+    weights = {
+        "in_proj.weight": rand(d + width + H, E, scale=1.5 * E**-0.5),
+        "conv1d.weight": rand(width, 1, c.conv_kernel, scale=c.conv_kernel**-0.5),
+        "dt_bias": rand(H) - 1,
+        "A_log": rand(H),
+        "D": 1 + rand(H, scale=0.3),
+        "norm.weight": 1 + rand(d, scale=0.1),
+        "out_proj.weight": rand(E, d, scale=2 * d**-0.5),
+    }
+    if c.use_conv_bias:
+        weights["conv1d.bias"] = rand(width, scale=0.1)
+    if c.use_bias:
+        weights |= {"in_proj.bias": rand(d + width + H, scale=0.1), "out_proj.bias": rand(E, scale=0.1)}
+    return weights
+
+
+def mamba2_tensors(config: Mamba2Config, seed: int = 0) -> Tensors:
+    """Random weights under `transformers`' names."""
+    g = torch.Generator().manual_seed(seed)
+    c, E = config, config.hidden_size
+    tensors = {
+        "backbone.embeddings.weight": torch.randn(c.vocab_size, E, generator=g),
+        "backbone.norm_f.weight": 1 + 0.1 * torch.randn(E, generator=g),
+    }
+    if not c.tie_word_embeddings:
+        tensors["lm_head.weight"] = torch.randn(c.vocab_size, E, generator=g)
+    for i in range(c.num_hidden_layers):
+        tensors[f"backbone.layers.{i}.norm.weight"] = 1 + 0.1 * torch.randn(E, generator=g)
+        tensors |= {f"backbone.layers.{i}.mixer.{name}": w for name, w in mixer_tensors(c, g).items()}
+    return Tensors(tensors)
+
+
+def mamba2(ops: Ops, *, seed: int = 0, config: Mamba2Config = MAMBA2, **change: Any) -> Mamba2:
+    """A model of `config` with fields changed."""
+    config = replace(config, **change)
+    return Mamba2(config, mamba2_tensors(config, seed), ops)
