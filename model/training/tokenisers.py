@@ -52,6 +52,8 @@ def train_tokeniser(kind: Kind, texts: Iterable[str], vocab_size: int) -> Tokeni
         tokeniser = Tokenizer(models.BPE() if kind == "bpe" else models.Unigram())
         tokeniser.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokeniser.train_from_iterator(texts, _trainer(kind, pieces))
+        if kind == "unigram":  # which leaves its pieces in an order of chance
+            tokeniser.model = models.Unigram(sorted(map(tuple, json.loads(tokeniser.to_str())["model"]["vocab"])))
     tokeniser.decoder = decoders.ByteLevel()
     tokeniser.add_special_tokens([AddedToken(END, special=True, normalized=False)])
     return tokeniser
