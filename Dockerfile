@@ -9,8 +9,8 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # Only the pins, so that the layer with PyTorch stays while our own sources change.
 COPY pyproject.toml /tmp/pyproject.toml
-RUN python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-    > /tmp/requirements.txt
+RUN python -c "import tomllib; project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; \
+    print(*project['dependencies'], *project['optional-dependencies']['loadtest'], sep='\n')" > /tmp/requirements.txt
 
 # PyTorch without CUDA is a fraction of the other; it has an index of its own, which PyTorch documents. Where that index
 # was not asked, the build ends here rather than in an image that nobody wants to pull.
@@ -35,6 +35,7 @@ FROM prepared AS sources
 COPY pyproject.toml README.md /tmp/source/
 COPY model /tmp/source/model
 COPY server /tmp/source/server
+COPY loadtest /tmp/source/loadtest
 # Whole seconds: a cached kernel is taken only where its source's time is the very same, and not every layer store keeps
 # fractions. BUILD tells the kernels of one version from another's in a cache that outlives an image.
 RUN pip install --no-deps --no-compile --target /opt/perennial /tmp/source \

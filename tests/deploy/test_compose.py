@@ -17,13 +17,15 @@ import jsonschema
 import pytest
 import yaml
 
+from loadtest.flags import parser
 from server.settings import Settings, load_settings
 from support.compose import MissingVariableError, compose, interpolate
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 KEYS = {"PERENNIAL_API_KEYS": f"alice:{'0' * 64}"}
-OURS = ("api", "worker", "worker-gpu")
+SERVING = ("api", "worker", "worker-gpu")
+OURS = (*SERVING, "loadtest")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_it_will_not_start_without_keys(environment: Mapping[str, str]):
 @pytest.mark.parametrize("environment", [KEYS, {"PERENNIAL_ALLOW_ANONYMOUS": "true"}], ids=["keys", "anonymous"])
 def test_what_it_sets_is_what_the_commands_understand(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch):
     for name, service in compose(FILE, environment)["services"].items():
-        if name not in OURS:
+        if name not in SERVING:
             continue
         with monkeypatch.context() as patch:
             for variable, value in {"PERENNIAL_HOST": "0.0.0.0", **service["environment"]}.items():
@@ -73,8 +75,18 @@ def test_allowing_nobody_is_not_allowing_anybody():
     assert "PERENNIAL_ALLOW_ANONYMOUS=true" in ran.stderr
 
 
+def test_the_load_test_understands_its_command_and_knows_the_api(services: dict[str, Any]):
+    flags = parser().parse_args(services["loadtest"]["command"])
+    assert flags.url == "http://api:8000"
+    assert flags.remote, "another container is another machine"
+    assert flags.key_variable in services["loadtest"]["environment"]
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert services["loadtest"]["entrypoint"][0] in scripts
+    assert set(services["loadtest"]["networks"]) & set(services["api"]["networks"])
+
+
 def test_a_stop_waits_for_the_drain(services: dict[str, Any]):
-    for name in OURS:
+    for name in SERVING:
         grace = int(services[name]["stop_grace_period"].removesuffix("s"))
         # the supervisor's own figure for the last commit and the last byte, and as much again
         assert grace >= float(services[name]["environment"]["PERENNIAL_DRAIN_S"]) + 10
@@ -92,14 +104,15 @@ def test_the_store_never_evicts_and_logs_every_write(services: dict[str, Any]):
 
 def test_everything_restarts_is_pinned_and_holds_no_privilege(services: dict[str, Any]):
     for name, service in services.items():
-        assert service["restart"] == "unless-stopped", name
+        assert service["restart"] == ("no" if name == "loadtest" else "unless-stopped"), name
         assert service["cap_drop"] == ["ALL"], name
         assert re.search(r":[\w.-]+$", service["image"]), name
         assert not service["image"].endswith(":latest") or name in OURS, name
     for name in OURS:
         assert services[name]["read_only"] is True
         assert services[name]["build"]["target"] == ("cuda" if name == "worker-gpu" else "cpu")
-    assert services["worker-gpu"]["profiles"] == ["gpu"]
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {"worker-gpu": ["gpu"], "loadtest": ["loadtest"]}
     assert "container_name" not in services["worker"], "a name of its own could not be scaled"
 
 
@@ -128,7 +141,7 @@ def test_the_image_is_made_of_what_is_let_in():
 
 def test_whatever_is_no_python_is_packaged_too():
     """What the sources need beside themselves is in the wheel that the image installs."""
-    listing = ["git", "ls-files", "model", "server"]
+    listing = ["git", "ls-files", "model", "server", "loadtest"]
     tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
     packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     # of a package by its path inside; of every package by the name alone
