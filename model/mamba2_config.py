@@ -128,8 +128,16 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
     if heads * P != expand * E:
         raise WeightsError(f"num_heads · head_dim ({heads * P}) must be expand · hidden_size ({expand * E})")
     if "time_step_limit" in values:
-        limit = values["time_step_limit"]
-        if not isinstance(limit, list | tuple) or len(limit) != 2:
-            raise WeightsError(f"time_step_limit is {limit!r}; it must be two numbers, [least, greatest]")
-        values["time_step_limit"] = (float(limit[0]), float(limit[1]))
+        values["time_step_limit"] = _limit(values["time_step_limit"])
     return values
+
+
+def _limit(value: Any) -> tuple[float, float]:
+    """Two numbers; newer `transformers` write an infinite one as a table, {"__float__": "Infinity"}."""
+    ends = value if isinstance(value, list | tuple) else []
+    plain = [end.get("__float__") if isinstance(end, dict) else end for end in ends]
+    try:
+        least, most = (float(end) for end in plain)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"time_step_limit is {value!r}; it must be two numbers, [least, greatest]") from error
+    return least, most

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from model import mamba_layout
 from model.gguf import BLOCK, GGUF, GGUFError
 from model.llama_layout import WeightsError, gguf_config, gguf_names, rows, with_defaults
 from model.source import SourceError, locate
@@ -237,7 +238,7 @@ def _read_gguf(file: GGUF, stored: str, name: str, config: dict[str, Any]) -> We
 
 
 def _open_directory(folder: Path) -> Checkpoint:
-    config = _read_json(folder / "config.json")
+    config = mamba_layout.hf_config(_read_json(folder / "config.json"), folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise WeightsError(f"{folder / 'config.json'}: model_type is missing")
     if config["model_type"] in ("llama", "senri"):
@@ -288,7 +289,7 @@ def _open_shard(file: Path, wanted: set[str] | None) -> dict[str, _Entry]:
 
         return _Entry(file, shapes[name], read, lambda: read().reshape(-1).view(torch.uint8).numpy())
 
-    return {name: entry(name) for name in shapes}
+    return {mamba_layout.hf_name(name): entry(name) for name in shapes}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def test_silent_fields_are_what_transformers_assumes() -> None:
         ({"head_dim": 24}, "must be a multiple of head_dim"),
         ({"time_step_limit": [1.0, 0.5]}, "0 <= least <= greatest"),
         ({"time_step_limit": 0.5}, "two numbers"),
+        ({"time_step_limit": [0.0, {"__float__": "much"}]}, "two numbers"),
         ({"state_size": 0}, "state_size is 0; it must be at least 1"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"conv_kernel": 1}, "conv_kernel is 1; it must be at least 2"),
