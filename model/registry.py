@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import mamba, mamba2, rsm
+from model import mamba, mamba2, rsm, smt
 from model.kernels import Ops
 from model.senri import Config, Senri
 from model.state import Model
@@ -33,13 +33,17 @@ def _rsm(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> rsm.
     return rsm.Rsm(rsm.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
 
 
+def _smt(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> smt.Smt:
+    return smt.Smt(smt.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
+
+
 def _windowless(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Without the server's setting for sliding windows, which says nothing to a model that has none."""
     return {name: value for name, value in overrides.items() if name != "sliding_window_size"}
 
 
 Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
-ARCHITECTURES: Mapping[str, Build] = {"mamba": _mamba, "mamba2": _mamba2, "rsm": _rsm, "senri": _senri}
+ARCHITECTURES: Mapping[str, Build] = {"mamba": _mamba, "mamba2": _mamba2, "rsm": _rsm, "senri": _senri, "smt": _smt}
 # `model_type` of a config.json → the architecture that serves it.
 MODEL_TYPES: Mapping[str, str] = {
     "llama": "senri",
@@ -47,6 +51,7 @@ MODEL_TYPES: Mapping[str, str] = {
     "mamba2": "mamba2",
     "rsm": "rsm",
     "senri": "senri",
+    "smt": "smt",
 }
 
 

@@ -10,6 +10,7 @@ from model.infini import Rule
 from model.state import Model
 from support.tiny import make_ops, senri
 from support.tiny_rsm import rsm
+from support.tiny_smt import smt
 from support.tiny_ssm import mamba, mamba2
 
 
@@ -37,11 +38,16 @@ def _mamba2(ops: str, **change: Any) -> Callable[[], Model]:
     return lambda: mamba2(make_ops(ops), **change)
 
 
+def _smt(ops: str, **change: Any) -> Callable[[], Model]:
+    return lambda: smt(make_ops(ops), **change)
+
+
 def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
     return lambda: rsm(make_ops(ops), **change)
 
 
 WRAPS = (4, 8, 16, 24, 32)
+STRIDES = (4, 9, 12, 16)  # a write of SMT, the window of tokens full, the window of outputs full, one has left it
 CHUNKS = (8, 16, 32)  # a chunk of RSM, a GlobalSync, the second
 BLOCKS = (3, 4, 32)  # the convolution's tail; where compiled scans begin to copy a state; tokens of an item
 # Window keys in bfloat16 carry 8 bits: one that is rounded the other way moves a logit by some hundredths.
@@ -84,5 +90,10 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "sync-cpu-f32": Subject(_rsm("cpu-f32"), 1e-3, CHUNKS, invariant=True),
         "sync-invariant": Subject(_rsm("invariant"), 0.25, CHUNKS, invariant=True),
         "no-sync-invariant": Subject(_rsm("invariant", sync_every=0), 0.25, CHUNKS, invariant=True, full=True),
+    },
+    "smt": {
+        "ref": Subject(_smt("ref"), 1e-3, STRIDES),
+        "cpu-f32": Subject(_smt("cpu-f32"), 1e-3, STRIDES, invariant=True),
+        "stride-of-the-window": Subject(_smt("cpu-f32", stride=9, n_ssm_outputs=1), 1e-3, (9, 18), invariant=True),
     },
 }
