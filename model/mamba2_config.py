@@ -135,7 +135,7 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
 def _limit(value: Any) -> tuple[float, float]:
     """Two numbers; newer `transformers` write an infinite one as a table, {"__float__": "Infinity"}."""
     ends = value if isinstance(value, list | tuple) else []
-    plain = [end.get("__float__") if isinstance(end, dict) else end for end in ends]
+    plain: list[Any] = [end.get("__float__") if isinstance(end, dict) else end for end in ends]
     try:
         least, most = (float(end) for end in plain)
     except (TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import mamba, mamba2, rsm, smt
+from model import hybrid, mamba, mamba2, rsm, smt
 from model.kernels import Ops
 from model.senri import Config, Senri
 from model.state import Model
@@ -29,6 +29,10 @@ def _mamba2(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> m
     return mamba2.Mamba2(mamba2.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
 
 
+def _hybrid(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> hybrid.Hybrid:
+    return hybrid.Hybrid(hybrid.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
+
+
 def _rsm(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> rsm.Rsm:
     return rsm.Rsm(rsm.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
 
@@ -38,17 +42,26 @@ def _smt(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> smt.
 
 
 def _windowless(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the server's setting for sliding windows, which says nothing to a model that has none."""
+    """Without the server's setting for sliding windows, which says nothing to a model that has none, or one that was
+    trained with its own."""
     return {name: value for name, value in overrides.items() if name != "sliding_window_size"}
 
 
 Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
-ARCHITECTURES: Mapping[str, Build] = {"mamba": _mamba, "mamba2": _mamba2, "rsm": _rsm, "senri": _senri, "smt": _smt}
+ARCHITECTURES: Mapping[str, Build] = {
+    "hybrid": _hybrid,
+    "mamba": _mamba,
+    "mamba2": _mamba2,
+    "rsm": _rsm,
+    "senri": _senri,
+    "smt": _smt,
+}
 # `model_type` of a config.json → the architecture that serves it.
 MODEL_TYPES: Mapping[str, str] = {
     "llama": "senri",
     "mamba": "mamba",
     "mamba2": "mamba2",
+    "perennial_hybrid": "hybrid",
     "rsm": "rsm",
     "senri": "senri",
     "smt": "smt",

@@ -11,7 +11,7 @@ from model.state import Model
 from support.tiny import make_ops, senri
 from support.tiny_rsm import rsm
 from support.tiny_smt import smt
-from support.tiny_ssm import mamba, mamba2
+from support.tiny_ssm import hybrid, mamba, mamba2
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ def _mamba2(ops: str, **change: Any) -> Callable[[], Model]:
 
 def _smt(ops: str, **change: Any) -> Callable[[], Model]:
     return lambda: smt(make_ops(ops), **change)
+
+
+def _hybrid(ops: str, **change: Any) -> Callable[[], Model]:
+    return lambda: hybrid(make_ops(ops), **change)
 
 
 def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
@@ -73,6 +77,12 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "routed-shared-invariant": Subject(
             _senri("invariant", Rule.DELTA, True, num_memories=2, share_memory=True), 0.25, WRAPS, invariant=True
         ),
+    },
+    "hybrid": {
+        "ref": Subject(_hybrid("ref"), 1e-3, WRAPS, full=True),
+        "cpu-f32": Subject(_hybrid("cpu-f32"), 1e-3, WRAPS, invariant=True),
+        "no-sinks-ref": Subject(_hybrid("ref", num_sink_tokens=0), 1e-3, WRAPS, full=True),
+        "no-sinks-invariant": Subject(_hybrid("invariant", num_sink_tokens=0), 0.25, WRAPS, invariant=True),
     },
     "mamba": {
         "ref": Subject(_mamba("ref"), 1e-3, BLOCKS),

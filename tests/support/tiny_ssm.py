@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.hybrid import Config as HybridConfig
+from model.hybrid import Hybrid
 from model.kernels import Ops
 from model.mamba import Config as MambaConfig
 from model.mamba import Mamba
@@ -29,6 +31,23 @@ MAMBA2 = Mamba2Config(
     state_size=8,
     n_groups=2,
     tie_word_embeddings=True,
+)
+
+HYBRID = HybridConfig.from_hf(
+    {
+        "vocab_size": 97,
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "intermediate_size": 48,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "mamba_head_dim": 16,
+        "mamba_state_size": 8,
+        "mamba_n_groups": 2,
+        "sliding_window_size": 16,
+        "num_sink_tokens": 4,
+    }
 )
 
 
@@ -114,3 +133,43 @@ def mamba2(ops: Ops, *, seed: int = 0, config: Mamba2Config = MAMBA2, **change: 
     """A model of `config` with fields changed."""
     config = replace(config, **change)
     return Mamba2(config, mamba2_tensors(config, seed), ops)
+
+
+def hybrid_tensors(config: HybridConfig, seed: int = 0) -> Tensors:
+    """Random weights under the names of `model.hybrid`, large enough that attention is far from uniform."""
+    g = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int, scale: float = 1.0) -> Tensor:
+        return torch.randn(*shape, generator=g) * scale
+
+    c = config
+    E, F = c.hidden_size, c.intermediate_size
+    query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    tensors = {"model.embed_tokens.weight": rand(c.vocab_size, E), "model.norm.weight": 1 + rand(E, scale=0.1)}
+    if not c.tie_word_embeddings:
+        tensors["lm_head.weight"] = rand(c.vocab_size, E)
+    for i, kind in enumerate(c.layer_types):
+        layer = {
+            "input_layernorm.weight": 1 + rand(E, scale=0.1),
+            "post_attention_layernorm.weight": 1 + rand(E, scale=0.1),
+            "mlp.gate_proj.weight": rand(F, E, scale=E**-0.5),
+            "mlp.up_proj.weight": rand(F, E, scale=E**-0.5),
+            "mlp.down_proj.weight": rand(E, F, scale=F**-0.5),
+        }
+        if kind == "mamba2":
+            layer |= {f"mixer.{name}": w for name, w in mixer_tensors(c.mamba(), g).items()}
+        else:
+            layer |= {
+                "self_attn.q_proj.weight": rand(query, E, scale=1.5 * E**-0.5),
+                "self_attn.k_proj.weight": rand(kv, E, scale=1.5 * E**-0.5),
+                "self_attn.v_proj.weight": rand(kv, E, scale=E**-0.5),
+                "self_attn.o_proj.weight": rand(E, query, scale=query**-0.5),
+            }
+        tensors |= {f"model.layers.{i}.{name}": weight for name, weight in layer.items()}
+    return Tensors(tensors)
+
+
+def hybrid(ops: Ops, *, seed: int = 0, config: HybridConfig = HYBRID, **change: Any) -> Hybrid:
+    """A model of `config` with fields changed."""
+    config = replace(config, **change)
+    return Hybrid(config, hybrid_tensors(config, seed), ops)

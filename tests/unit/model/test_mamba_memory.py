@@ -16,7 +16,7 @@ from support.tiny import one_thread
 
 __all__ = ["one_thread"]
 
-FAMILIES = ["mamba", "mamba2"]
+FAMILIES = ["mamba", "mamba2", "hybrid"]
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +92,6 @@ def test_what_a_state_space_has_not_is_refused_by_name(model: Model) -> None:
     state = after(model, words(model, 5))
     before = state.clone()
     for operation, reason in (
-        (Operation(Kind.RESET, Scope.WINDOW), "has no window"),
         (Operation(Kind.RESET, Scope.ALL, (0,)), "layers choose among the memories alone"),
         (Operation(Kind.FREEZE), "cannot read its memory without writing it"),
         (Operation(Kind.UNFREEZE), "cannot read its memory without writing it"),
@@ -102,3 +101,19 @@ def test_what_a_state_space_has_not_is_refused_by_name(model: Model) -> None:
             operate(model.memory, state, operation)
     assert state.equal(before)
     assert not model.memory.frozen(state)
+
+
+def test_only_a_hybrid_has_a_window_to_reset(model: Model) -> None:
+    state = after(model, words(model, 30))
+    before, reset = state.clone(), Operation(Kind.RESET, Scope.WINDOW)
+    if "origin" not in state:
+        with pytest.raises(MemoryOperationError, match="has no window, only states"):
+            operate(model.memory, state, reset)
+        assert state.equal(before)
+        return
+    operate(model.memory, state, reset)
+    assert int(state["origin"]) == 30
+    kept = [name for name in state if name.startswith(("ssm", "conv", "writes"))]
+    assert kept
+    assert all(torch.equal(state[name], before[name]) for name in kept)
+    assert not any(leaf.any() for name, leaf in state.items() if name.startswith(("k.", "v.", "sink")))
