@@ -143,6 +143,7 @@ def _source(gpt2: Checkpoint, mamba: Checkpoint | None, name: str) -> tuple[Chec
     Raises `WeightsError` where it should be in a checkpoint and is not.
     """
     part, _, rest = name.partition(".")
+    names: tuple[str, ...]
     if part == "transformer":
         checkpoint, names = gpt2, (name, rest)
     elif part == "memory" and mamba is not None:
