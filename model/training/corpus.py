@@ -2,7 +2,7 @@
 
 A corpus is one file, or a folder of .txt and .rst files (gzipped ones too). Of a folder the evaluation reads only the
 files that are held out, one in ten by a hash of the name, and training only the others (`held_out`); one file given by
-name is read whole, and its user answers for its not having been trained on.
+name is read whole by either, and its user answers for its not being used for both.
 
 It knows nothing of tokens.
 """
@@ -15,7 +15,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+Part = Literal["held out", "training"]
 MADE = "made"  # instead of a path: no corpus, but sentences made by `held_out`
 BLOCK = 1 << 16  # characters read at a time
 LINUX_DOC = "linux-doc-*/Documentation"  # where Debian's packages of the kernel's documentation have it
@@ -48,30 +50,30 @@ class Corpus:
             yield from _blocks(self.files[(first + at) % len(self.files)][1], skip)
 
 
-def open_corpus(name: str, documentation: Path = Path("/usr/share/doc")) -> Corpus | None:
+def open_corpus(name: str, documentation: Path = Path("/usr/share/doc"), *, part: Part = "held out") -> Corpus | None:
     """The corpus at a path; for "", Debian's linux-doc under `documentation` where it is installed, else None; for
-    `MADE`, None. Raises `CorpusError` for a path where there is no text.
+    `MADE`, None. part: of a folder, what is read of it. Raises `CorpusError` for a path where there is no text.
     """
     if name == MADE:
         return None
     if not name:
         found = sorted(documentation.glob(LINUX_DOC))
-        return _folder(found[-1], found[-1].parent.name) if found else None
+        return _folder(found[-1], found[-1].parent.name, part) if found else None
     path = Path(name).expanduser()
     if path.is_dir():
-        return _folder(path, path.name)
+        return _folder(path, path.name, part)
     if not path.is_file() or path.stat().st_size == 0:
         raise CorpusError(f"{path}: no file with text in it")
     return Corpus(path.name, ((path.name, path),))
 
 
-def _folder(folder: Path, name: str) -> Corpus:
-    """The held-out files of a folder, in the order of their names' hashes so that neighbours differ in subject."""
+def _folder(folder: Path, name: str, part: Part) -> Corpus:
+    """A part of a folder's files, in the order of their names' hashes so that neighbours differ in subject."""
     # Translations are other languages, which the default model was not made for.
     names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file()]
-    mine = [n for n in names if held_out(n) and not n.startswith("translations/")]
+    mine = [n for n in names if held_out(n) == (part == "held out") and not n.startswith("translations/")]
     if not mine:
-        raise CorpusError(f"{folder}: none of its {len(names)} text files is of the tenth that is held out")
+        raise CorpusError(f"{folder}: none of its {len(names)} text files is of the part that is {part}")
     mine.sort(key=lambda n: hashlib.sha256(n.encode()).digest())
     return Corpus(name, tuple((n, folder / n) for n in mine))
 

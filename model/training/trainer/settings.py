@@ -1,0 +1,207 @@
+"""What a training run is asked for: one YAML file, checked before anything is loaded.
+
+A field that is not known is refused by name. `perennial train FILE --set optimiser.lr=3e-4` changes one from the
+command line. Light to import: nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+
+class TrainingError(ValueError):
+    """A run cannot be begun or gone on with; the message says what to change."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimiser(_Section):
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with a linear warm-up and a cosine to `final` of `lr`."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=20, ge=0)
+    final: float = Field(default=0.1, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+
+
+class Tokeniser(_Section):
+    """One that is trained from the texts (`model.training.tokenisers`)."""
+
+    kind: Literal["char", "bpe", "unigram"] = "char"
+    vocab_size: int = Field(default=512, ge=257)
+
+
+class _Run(_Section):
+    """What every task has.
+
+    rows: texts side by side; accumulate: micro-batches to a step, each of so many rows. checkpoint: compute layers
+    again in the backward pass instead of keeping what they gave. dtype: of the products (autocast); states, norms and
+    losses stay float32.
+    """
+
+    seed: int = Field(default=1, ge=0)
+    steps: int = Field(ge=1)
+    rows: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpoint: bool = False
+    evaluate_every: int = Field(default=100, ge=1)
+    optimiser: Optimiser = Field(default_factory=Optimiser)
+
+
+class Language(_Run):
+    """Next tokens of a text: each row is a stream of its own place in it, read on from step to step with its state.
+
+    model: config.json's fields, `model_type` among them; the vocabulary is the tokeniser's. corpus: a file, a folder
+    (its training part), or "" for Debian's linux-doc. tokens: the horizon, tokens of a row between two cuts of the
+    gradient. forget: how often a row begins anew, its state empty. validation: share of the text, at its end, that is
+    only judged.
+    """
+
+    task: Literal["language"]
+    model: dict[str, Any]
+    tokeniser: Tokeniser = Field(default_factory=Tokeniser)
+    corpus: str = ""
+    characters: int = Field(default=8_000_000, ge=10_000)
+    tokens: int = Field(default=256, ge=2)
+    forget: float = Field(default=0.05, ge=0, le=1)
+    validation: float = Field(default=0.05, gt=0, lt=0.5)
+    judged: int = Field(default=8, ge=1)
+
+
+class Associative(_Run):
+    """Multi-query associative recall (Arora et al. 2024, arXiv 2312.04927), each query beyond the window of its pair.
+
+    pairs: how many are drawn, from least to most. distance: windows of noise between the last pair and the first query.
+    """
+
+    task: Literal["associative"]
+    model: dict[str, Any]
+    pairs: tuple[int, int] = (4, 8)
+    distance: tuple[float, float] = (1.0, 2.0)
+    judged: int = Field(default=16, ge=1)
+
+
+class Memory(_Section):
+    """A `gated_delta` memory to be trained; see `model.senri_config.Config` for the fields. scale: of W_o at the start,
+    as a share of W_v transposed."""
+
+    layers: tuple[int, ...] = (12, 22)
+    heads: int = Field(default=8, ge=1)
+    key_dim: int = Field(default=128, ge=1)
+    value_dim: int = Field(default=64, ge=1)
+    values: Literal["embedding", "hidden"] = "embedding"
+    beta: float = -2.0
+    scale: float = Field(default=0.1, gt=0)
+    tied: bool = True
+
+
+class Weights(_Section):
+    """Of the terms of the loss. read: on what the memory alone would answer. beta: L1 on what is written to filler,
+    from step beta_from on."""
+
+    answers: float = 1.0
+    read: float = 0.5
+    text: float = 0.2
+    beta: float = 0.0
+    beta_from: int = 0
+
+
+class Lora(_Section):
+    """Low-rank changes of the base model's own products (Hu et al. 2021, arXiv 2106.09685), merged when exported."""
+
+    rank: int = Field(default=8, ge=1)
+    lr: float = Field(default=0.05, gt=0)
+    after: int = Field(default=200, ge=0)
+
+
+class Recall(_Run):
+    """Facts told, filler, questions: the memory of a model whose other weights stay as they are, or change little.
+
+    base: what `perennial serve --model` takes. windows, tokens: one of each is drawn for a step. facts: least and most.
+    passing: how often a text begins with the memory that another one left. backbone: "frozen", or `lora`.
+    """
+
+    task: Literal["recall"]
+    base: str = "smollm2-135m"
+    memory: Memory = Field(default_factory=Memory)
+    windows: tuple[int, ...] = (64,)
+    tokens: tuple[int, ...] = (256,)
+    facts: tuple[int, int] = (2, 6)
+    corpus: str = ""
+    characters: int = Field(default=8_000_000, ge=10_000)
+    passing: float = Field(default=0.0, ge=0, le=1)
+    weights: Weights = Field(default_factory=Weights)
+    gate_lr: float = Field(default=10.0, gt=0)
+    lora: Lora | None = None
+    judged: int = Field(default=8, ge=1)
+
+
+Settings = Language | Associative | Recall
+_SETTINGS: TypeAdapter[Settings] = TypeAdapter(Annotated[Settings, Field(discriminator="task")])
+
+
+def load(path: Path, changes: list[str] | None = None) -> Settings:
+    """The settings of a YAML file. changes: "a.b=value" each, the value as YAML. Raises `TrainingError`."""
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise TrainingError(f"{path}: cannot be read: {e.strerror}") from e
+    except yaml.YAMLError as e:
+        raise TrainingError(f"{path}: is not YAML: {e}") from e
+    if not isinstance(body, dict):
+        raise TrainingError(f"{path}: is not a table of settings")
+    for change in changes or ():
+        _change(body, change)
+    return parse(body, str(path))
+
+
+def parse(body: dict[str, Any], where: str) -> Settings:
+    """Settings from plain data. Raises `TrainingError` naming the field that does not fit."""
+    try:
+        return _SETTINGS.validate_python(body)
+    except ValidationError as e:
+        first = e.errors(include_url=False)[0]
+        # The first part of a place is the task, which chose the section.
+        place = ".".join(str(part) for part in first["loc"][1:]) or "task"
+        raise TrainingError(f"{where}: {place}: {first['msg']}") from e
+
+
+def dump(settings: Settings) -> str:
+    """As YAML that `load` reads back."""
+    text: str = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _change(body: dict[str, Any], change: str) -> None:
+    name, equals, value = change.partition("=")
+    if not equals:
+        raise TrainingError(f"--set {change}: is not NAME=VALUE")
+    *path, last = name.strip().split(".")
+    for part in path:
+        body = body.setdefault(part, {})
+        if not isinstance(body, dict):
+            raise TrainingError(f"--set {change}: {part} has no fields")
+    try:
+        body[last] = _number(yaml.safe_load(value))
+    except yaml.YAMLError as e:
+        raise TrainingError(f"--set {change}: {value!r} is not YAML") from e
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 takes 1e-3 for a word."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,121 @@
+"""Stories for a memory to learn from: facts among filler, questions at the end, each at least a window after its fact.
+
+Some are plain text, some turns of the model's own chat template; a fact is sometimes told again with another value, and
+then the newest counts. Nothing here is the evaluation's (`model.training.held_out`).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.tokenizer import Tokenizer
+from model.training.lessons import (
+    ANSWERED_CHAT,
+    ASKED_CHAT,
+    ASKED_PLAIN,
+    TOLD_CHAT,
+    TOLD_PLAIN,
+    Lesson,
+    another_value,
+    draw_lessons,
+)
+from model.training.needles import Frame, NeedleError, frame
+from model.training.trainer import texts
+from model.training.trainer.settings import TrainingError
+
+CHAT = 0.5  # of the stories, where the model has a chat template that keeps turns apart
+CORRECTED = 0.15  # of the facts
+FIRST = 8  # tokens of filler before anything else, so that no fact lies among the sinks
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One story. answers: places whose next token is of an answer; sizes: how many of them each answer has; filler:
+    places of neither facts, questions nor answers."""
+
+    tokens: tuple[int, ...]
+    answers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    filler: tuple[int, ...]
+
+
+class Stories:
+    """Draws stories. text: filler, as tokens (N,)."""
+
+    def __init__(self, tokenizer: Tokenizer, text: NDArray[np.int32]) -> None:
+        self._tokenizer = tokenizer
+        self._text = text
+        try:
+            self._frame: Frame | None = frame(tokenizer)
+        except NeedleError:
+            self._frame = None
+
+    def plain(self, rng: random.Random, rows: int, length: int) -> Tensor:
+        """(rows, length) int64 of filler."""
+        return texts.rows(self._text, [rng.randrange(len(self._text)) for _ in range(rows)], length)
+
+    def draw(self, rng: random.Random, length: int, facts: int, window: int) -> Story:
+        """A story of `length` tokens with so many facts. Raises `TrainingError` where they don't fit."""
+        chat = self._frame if rng.random() < CHAT else None
+        told, asked = [], []
+        for lesson in draw_lessons(rng, facts):
+            newest = lesson
+            if rng.random() < CORRECTED:
+                told.append(self._tell(rng, lesson, chat))
+                newest = another_value(rng, lesson)
+            told.append(self._tell(rng, newest, chat))
+            asked.append(self._ask(rng, newest, chat))
+        rng.shuffle(asked)
+        end = sum(len(prompt) + len(answer) for prompt, answer in asked)
+        spare = length - end - sum(map(len, told))
+        # The filler before the last fact; what comes after it is a window at least.
+        before = spare - window
+        if before < FIRST:
+            raise TrainingError(
+                f"tokens: {facts} facts with their questions and a window of {window} do not fit in {length}: "
+                f"{FIRST - before} more are needed"
+            )
+        cuts = sorted(rng.randint(FIRST, before) for _ in told)
+        filler = texts.rows(self._text, [rng.randrange(len(self._text))], spare)[0].tolist()
+        tokens: list[int] = []
+        free: list[int] = []
+        at = 0
+        for cut, piece in zip(cuts, told, strict=True):
+            free += range(len(tokens), len(tokens) + cut - at)
+            tokens += filler[at:cut]
+            tokens += piece
+            at = cut
+        free += range(len(tokens), len(tokens) + spare - at - 1)
+        tokens += filler[at:]
+        answers: list[int] = []
+        for prompt, answer in asked:
+            tokens += prompt
+            answers += range(len(tokens) - 1, len(tokens) - 1 + len(answer))
+            tokens += answer
+        return Story(tuple(tokens), tuple(answers), tuple(len(answer) for _, answer in asked), tuple(free))
+
+    def _tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:
+        if chat is None:
+            return self._encode(rng.choice(TOLD_PLAIN).format(f=lesson.fact))
+        said, answered = rng.choice(TOLD_CHAT).format(f=lesson.fact), rng.choice(ANSWERED_CHAT)
+        return [*chat.head, *self._encode(said), *chat.tail, *self._encode(answered), *chat.end]
+
+    def _ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
+        """A question with the beginning of its answer, and the rest of the answer: the value."""
+        if chat is None:
+            before: list[int] = []
+            opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
+        else:
+            before = [*chat.head, *self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)), *chat.tail]
+            opened = lesson.lead
+        known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}")
+        same = next((i for i, (a, b) in enumerate(zip(known, whole, strict=False)) if a != b), len(known))
+        return [*before, *whole[:same]], whole[same:]
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, specials=False)

@@ -1,0 +1,278 @@
+"""Training runs on tiny models: they learn, stop, go on exactly, and what they leave is served as it was trained."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.kernels import choose_ops
+from model.overlay import Overlaid
+from model.registry import load_model
+from model.senri import Config, Senri
+from model.state import State, as_rows
+from model.training.trainer import command, lora
+from model.training.trainer.loop import train
+from model.training.trainer.optimise import Group, Trained
+from model.training.trainer.recall import RecallTask
+from model.training.trainer.run import Progress, Run, read_history
+from model.training.trainer.settings import Optimiser, Recall, Settings, TrainingError, parse
+from model.unroll import Unroll
+from model.weights import WeightsError, open_checkpoint
+from server.cli import main
+from support.checkpoint import tiny_checkpoint
+from support.tiny import SENRI, senri_tensors
+
+RSM = {
+    "model_type": "rsm",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_memory_slots": 4,
+    "chunk_size": 8,
+    "sync_every": 2,
+}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat on the mat and the dog lay by the fire. " * 400)
+    return path
+
+
+@pytest.fixture
+def language(corpus: Path) -> dict[str, Any]:
+    return {
+        "task": "language",
+        "steps": 6,
+        "rows": 3,
+        "evaluate_every": 3,
+        "model": RSM,
+        "corpus": str(corpus),
+        "characters": 10_000,
+        "tokens": 12,
+        "forget": 0.3,
+        "judged": 2,
+        "optimiser": {"warmup": 2, "lr": 1e-2},
+    }
+
+
+@pytest.fixture
+def recall(corpus: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "task": "recall",
+        "steps": 4,
+        "rows": 2,
+        "evaluate_every": 2,
+        "base": str(tiny_checkpoint(tmp_path / "base")),
+        "memory": {"layers": [1, 3], "heads": 2, "key_dim": 8, "value_dim": 8},
+        "windows": [8, 16],
+        "tokens": [700],
+        "facts": [1, 2],
+        "corpus": str(corpus),
+        "characters": 10_000,
+        "passing": 0.5,
+        "weights": {"beta": 0.1},
+        "lora": {"rank": 2, "after": 1},
+        "judged": 2,
+    }
+
+
+def go(settings: Settings, folder: Path, minutes: float = 0.0, clock: Callable[[], float] | None = None) -> Progress:
+    torch.manual_seed(0)
+    task = command.make_task(settings, folder)
+    more = {} if clock is None else {"clock": clock}
+    return train(Run(folder, settings), task, minutes=minutes, say=lambda _: None, **more)
+
+
+def hurried() -> Callable[[], float]:
+    """A clock on which a minute passes whenever it is looked at."""
+    ticks = itertools.count(0.0, 60.0)
+    return lambda: next(ticks)
+
+
+@pytest.mark.parametrize("kind", ["language", "recall"])
+def test_in_pieces_it_is_bit_for_bit_the_run_in_one(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    settings = parse(request.getfixturevalue(kind), "here")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "pieces").mkdir()
+    whole = go(settings, tmp_path / "one")
+    assert whole.step == settings.steps
+    pieces = 0
+    while (progress := go(settings, tmp_path / "pieces", 1.0, hurried())).step < settings.steps:
+        pieces += 1
+    assert pieces >= 2
+    assert progress.tokens == whole.tokens
+    trained = [(tmp_path / where / "last" / "training.safetensors") for where in ("one", "pieces")]
+    one, other = (_tensors(path) for path in trained)
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    noted = [read_history(tmp_path / where) for where in ("one", "pieces")]
+    assert noted[0] == noted[1]
+    assert [record["step"] for record in noted[0]] == list(range(1, settings.steps + 1))
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def test_a_text_is_learned_and_served(language: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    go(parse({**language, "steps": 60, "evaluate_every": 30}, "here"), folder)
+    results = json.loads((folder / "results.json").read_text())
+    first, last = (r for r in read_history(folder) if "validation_loss" in r)
+    assert last["validation_loss"] < first["validation_loss"] < 5.0
+    assert results["final"]["loss"] == last["validation_loss"]
+    assert results["best"]["loss"] == min(first["validation_loss"], last["validation_loss"])
+    loaded = load_model(folder / "best", choose_ops("ref"), sliding_window_size=64)
+    state = State.zeros(loaded.model.spec, 1)
+    logits, _ = loaded.model.advance(*as_rows([[5, 6, 7]]), state)
+    assert logits.shape == (1, loaded.model.vocab_size)
+    assert json.loads((folder / "best" / "training.json").read_text())["task"] == "language"
+
+
+def test_a_memory_is_laid_over_its_model(recall: dict[str, Any], tmp_path: Path) -> None:
+    """What is served with the file is what was trained, low-rank changes and all; another model refuses it."""
+    settings = parse(recall, "here")
+    assert isinstance(settings, Recall)
+    folder = tmp_path / "run"
+    torch.manual_seed(0)
+    task = RecallTask(settings)
+    train(Run(folder, settings), task, minutes=0, say=lambda _: None)
+    checkpoint = open_checkpoint(settings.base)
+    overlaid = Overlaid(checkpoint, folder / "last" / "memory.safetensors")
+    assert overlaid.fingerprint != checkpoint.fingerprint
+    changed = {name for name in overlaid.names() if ".memory." not in name} - set(checkpoint.names())
+    assert changed == set()
+    config = Config.from_hf(overlaid.config, sliding_window_size=16)
+    assert config.memory_layers == (1, 3)
+    served = Senri(config, overlaid, choose_ops("ref"))
+    text = list(range(40, 90))
+    logits, state = served.advance(*as_rows([text]), State.zeros(served.spec, 1))
+    view = task._views[16]
+    expected, _ = view.unroll(*as_rows([text]), State.zeros(view.spec, 1))
+    torch.testing.assert_close(logits[0], expected[0, -1], rtol=0, atol=2e-3)
+    assert float(state["M.1"].abs().max()) > 0
+    without, _ = Senri(
+        Config.from_hf(checkpoint.config, sliding_window_size=16), checkpoint, choose_ops("ref")
+    ).advance(
+        *as_rows([text]),
+        State.zeros(Config.from_hf(checkpoint.config, sliding_window_size=16).state_spec(torch.float32), 1),
+    )
+    assert not torch.allclose(without[0], logits[0], atol=2e-3)
+    other = open_checkpoint(tiny_checkpoint(tmp_path / "other", seed=5))
+    with pytest.raises(WeightsError, match="was trained for the model"):
+        Overlaid(other, folder / "last" / "memory.safetensors")
+    with pytest.raises(WeightsError, match="is no trained memory"):
+        Overlaid(checkpoint, Path(settings.base) / "model.safetensors")
+
+
+def test_low_rank_changes_begin_at_nothing() -> None:
+    tensors = senri_tensors(SENRI, gates=False)
+    plain, changed = Unroll.load(SENRI, tensors), Unroll.load(SENRI, tensors)
+    text = as_rows([[3, 4, 5, 6]])
+    added = lora.add(changed, 2, 0)
+    assert {name.rpartition(".")[2] for name in added} == {"A", "B"}
+    expected, _ = plain.unroll(*text, State.zeros(plain.spec, 1))
+    same, _ = changed.unroll(*text, State.zeros(changed.spec, 1))
+    torch.testing.assert_close(same, expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        next(p for n, p in added.items() if n.endswith(".B")).fill_(0.3)
+    other, _ = changed.unroll(*text, State.zeros(changed.spec, 1))
+    assert not torch.allclose(other, expected, atol=1e-3)
+
+
+def test_pairs_beyond_the_window_are_learned(tmp_path: Path) -> None:
+    """With a memory; without one, the same model stays near chance (a fourth, for four values)."""
+    settings = parse(
+        {
+            "task": "associative",
+            "steps": 120,
+            "rows": 16,
+            "evaluate_every": 120,
+            "model": {
+                **{"model_type": "senri", "vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 2},
+                **{"num_attention_heads": 2, "intermediate_size": 64, "tie_word_embeddings": True},
+                **{"sliding_window_size": 8, "num_sink_tokens": 1, "chunk_size": 8, "memory_rule": "gated_delta"},
+                **{"memory_layer_indices": [1], "memory_heads": 2, "memory_key_dim": 16, "memory_value_dim": 16},
+                **{"memory_value_source": "hidden"},
+            },
+            "pairs": [2, 4],
+            "distance": [1.0, 2.0],
+            "optimiser": {"lr": 5e-3, "warmup": 10},
+        },
+        "here",
+    )
+    windowed = settings.model_copy(update={"model": {**settings.model, "memory_layer_indices": []}})  # type: ignore[union-attr]
+    accuracy = {}
+    for name, one in (("memory", settings), ("window", windowed)):
+        go(one, tmp_path / name)
+        accuracy[name] = json.loads((tmp_path / name / "results.json").read_text())["final"]["accuracy"]
+    assert accuracy["memory"] > 0.9
+    assert accuracy["window"] < 0.5
+
+
+def test_the_rate_rises_and_falls() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    trained = Trained([Group({"w": weight})], Optimiser(lr=1.0, warmup=4, final=0.1), steps=104)
+    assert [trained.rate(step) for step in (0, 3, 4)] == [0.25, 1.0, 1.0]
+    assert trained.rate(54) == pytest.approx(0.55)
+    assert trained.rate(104) == pytest.approx(0.1)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    trained = Trained([Group({"w": weight})], Optimiser(), steps=10)
+    weight.grad = torch.tensor([float("nan"), 1.0])
+    trained.step(5)
+    assert weight.tolist() == [1.0, 1.0]
+    weight.grad = torch.tensor([1.0, 1.0])
+    trained.step(5)
+    assert weight.tolist() != [1.0, 1.0]
+
+
+def test_a_run_is_not_gone_on_with_under_other_settings(language: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    Run(folder, parse(language, "here"))
+    Run(folder, parse({**language, "evaluate_every": 2, "checkpoint": True}, "here"))
+    with pytest.raises(TrainingError, match="was begun with another optimiser, rows"):
+        Run(folder, parse({**language, "rows": 4, "optimiser": {"lr": 1.0}}, "here"))
+    (folder / "last").mkdir()
+    (folder / "last" / "training.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(TrainingError, match="cannot be gone on from"):
+        Run(folder, parse(language, "here")).resume()
+
+
+def test_the_command_line(
+    language: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """train, go on, plot, compare; and errors as one line."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(json.dumps(language))  # JSON is YAML
+    assert main(["train", "mine.yaml", "--threads", "1"]) == 0
+    assert main(["train", "mine.yaml", "--out", "runs/other", "--set", "seed=2", "--threads", "1"]) == 0
+    assert main(["train", "mine.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "parameters are trained" in out
+    assert "going on after step 6 of 6" in out
+    assert (tmp_path / "runs" / "mine" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["plot", "runs/mine", "runs/other", "--out", "both.png"]) == 0
+    assert (tmp_path / "both.png").stat().st_size > 5_000
+    capsys.readouterr()
+    assert main(["compare", "runs/mine", "runs/other"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].startswith("| run | seed | steps | tokens |")
+    assert [line.split(" | ")[:2] for line in table[2:]] == [["| mine", "1"], ["| other", "2"]]
+    for wrong in (["train", "nothing"], ["plot", "nowhere"], ["compare", "runs"], ["train", "mine.yaml", "--set", "x"]):
+        assert main(wrong) == 1
+        told = capsys.readouterr().err.strip()
+        assert told.startswith(f"perennial {wrong[0]}: ")
+        assert "\n" not in told
