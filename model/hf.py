@@ -2,14 +2,11 @@
 
 Importing this module registers both. What `save_pretrained` writes the server loads as it is, and the other way round;
 a plain Llama checkpoint loads with every gate closed, and is then, within the window, exactly that Llama. Its cache is
-a `State` of fixed size under the name `state`: give it back and go on, with the new tokens only.
+a `State` of fixed size (`model.hf_stateful`).
 
     model = AutoModelForCausalLM.from_pretrained(folder)
-    out = model.generate(ids, max_new_tokens=20, return_dict_in_generate=True)
-    more = model.generate(new_ids, state=out.past_key_values, max_new_tokens=20)
 
-(`generate` calls every cache past_key_values in what it returns. The last token it drew has not been read: begin
-new_ids with it.) Nothing of the serving path imports this module: `transformers`' torch parts take seconds to import.
+Nothing of the serving path imports this module: `transformers`' torch parts take seconds to import.
 """
 
 # mypy: allow-untyped-calls, disable-error-code="misc,override"
@@ -17,20 +14,19 @@ new_ids with it.) Nothing of the serving path imports this module: `transformers
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, LlamaConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 from transformers import initialization as init
-from transformers.generation.configuration_utils import GenerationMode
-from transformers.utils.generic import ModelOutput
 
+from model.hf_stateful import StatefulForCausalLM
 from model.remembering import CLOSED
 from model.senri_config import Config
-from model.state import State, StateError
+from model.state import State
 from model.unroll import Body, fill, memories_in
 from model.unroll.layers import Attention, DeltaMemory, accurate
 from model.weights import WeightsError, open_checkpoint
@@ -78,23 +74,12 @@ class SenriConfig(LlamaConfig):
         return Config.from_hf(self.to_dict())
 
 
-@dataclass
-class SenriOutput(ModelOutput):
-    """loss (), with labels; logits (B, T, V) float32, 0 at padding; state: what to go on from, with use_cache."""
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    state: State | None = None
-
-
-class SenriForCausalLM(PreTrainedModel, GenerationMixin):
+class SenriForCausalLM(StatefulForCausalLM):
     """Senri with its head. Parameters as in the checkpoints; the arithmetic is `model.unroll`'s, differentiable
     through the state. num_memories > 1 is refused."""
 
     config_class = SenriConfig
     base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    _is_stateful = True  # a state can't be taken back to an earlier token
     _no_split_modules = ["Layer"]  # noqa: RUF012  # the base class's own shape
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}  # noqa: RUF012  # the base class's own shape
 
@@ -151,71 +136,14 @@ class SenriForCausalLM(PreTrainedModel, GenerationMixin):
         elif isinstance(module, Attention) and module.gate is not None:
             init.constant_(module.gate, CLOSED)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        state: State | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        num_items_in_batch: Tensor | int | None = None,
-        return_dict: bool | None = None,
-    ) -> SenriOutput | tuple[Any, ...]:
-        """input_ids (B, T): what `state` has not read; attention_mask (B, ≥ T), 1 for tokens and 0 for padding on the
-        left or the right, its last T columns count. labels (B, T): the tokens themselves, −100 where there is no loss.
+    def hidden(self, tokens: Tensor, lengths: Tensor, state: State, *, checkpoint: bool) -> tuple[Tensor, State]:
+        """See `StatefulForCausalLM.hidden`."""
+        out = self.model(tokens, lengths, state, checkpoint=checkpoint)
+        return out.hidden, out.state
 
-        Raises ValueError for a mask with holes, and `StateError` for a state of another model or number of rows.
-        """
-        B, T = input_ids.shape
-        state = State.zeros(self.spec, B, input_ids.device) if state is None else state
-        if state.rows != B or state.spec.hash() != self.spec.hash():
-            raise StateError(f"the state given is not one of this model's with {B} rows")
-        first, lengths = _real(attention_mask, B, T, input_ids.device)
-        place = torch.arange(T, device=input_ids.device)
-        tokens = input_ids.gather(1, (place + first[:, None]) % max(T, 1))  # right-padded, whatever they were
-        out = self.model(tokens, lengths, state, checkpoint=self.gradient_checkpointing and self.training)
-        back = ((place - first[:, None]) % max(T, 1)).unsqueeze(-1).expand(-1, -1, out.hidden.shape[-1])
-        hidden = out.hidden.gather(1, back)
-        keep = slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = accurate(self.lm_head(hidden[:, keep]))
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.vocab_size, num_items_in_batch=num_items_in_batch
-            )
-        cached = self.config.use_cache if use_cache is None else use_cache
-        output = SenriOutput(loss=loss, logits=logits, state=out.state if cached else None)
-        return output.to_tuple() if return_dict is False else output
-
-    def prepare_inputs_for_generation(self, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refuses prompts that are padded on the right: what follows them could only be read after the padding."""
-        mask = kwargs.get("attention_mask")
-        if mask is not None and not bool(mask[:, -1].all()):
-            raise ValueError("a prompt ends in padding: to generate, pad on the left")
-        return super().prepare_inputs_for_generation(input_ids, *args, **kwargs)
-
-    def _prepare_cache_for_generation(self, *args: Any, **kwargs: Any) -> Any:
-        """The first `forward` makes the state; here only what can't go with one is refused."""
-        _, _, mode, *_ = (*args, *kwargs.values())
-        if mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE):
-            raise ValueError("beam search is not supported: a state can't be shared between beams that part")
-
-
-def _real(attention_mask: Tensor | None, B: int, T: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each row's tokens begin and how many they are, (B,) int64 each."""
-    if attention_mask is None:
-        return torch.zeros(B, dtype=torch.int64, device=device), torch.full((B,), T, device=device)
-    if attention_mask.dim() != 2 or attention_mask.shape[0] != B or attention_mask.shape[1] < T:
-        raise ValueError(f"attention_mask must be ({B}, at least {T}), not {tuple(attention_mask.shape)}")
-    mask = attention_mask[:, attention_mask.shape[1] - T :].bool()
-    place, lengths = torch.arange(T, device=device), mask.sum(dim=1)
-    first = torch.where(mask, place, T).amin(dim=1) if T else lengths
-    first = torch.where(lengths > 0, first, 0)
-    whole = (place >= first[:, None]) & (place < (first + lengths)[:, None])
-    if not torch.equal(mask, whole):
-        raise ValueError("attention_mask has a hole: padding may only stand before or after a row's tokens")
-    return first, lengths
+    def head(self, hidden: Tensor) -> Tensor:
+        """See `StatefulForCausalLM.head`."""
+        return accurate(self.lm_head(hidden))
 
 
 def register() -> None:
