@@ -174,10 +174,21 @@ class RsmUnroll(nn.Module):
                 parameter.copy_(weight if isinstance(weight, Tensor) else weight.dequantise())
         return model
 
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (…, V), float32 at least, of hidden states (…, E) that went through the final norm."""
+        logits: Tensor = self.lm_head(hidden)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def hidden(
+        self, tokens: Tensor, lengths: Tensor, state: State, *, checkpoint: bool = False
+    ) -> tuple[Tensor, State]:
+        """`unroll` up to the head: (B, T, E), 0 at padding, and the state after."""
+        found: tuple[Tensor, State] = self.model(tokens, lengths, state, checkpoint=checkpoint)
+        return found
+
     def unroll(
         self, tokens: Tensor, lengths: Tensor, state: State, *, checkpoint: bool = False
     ) -> tuple[Tensor, State]:
         """See `model.state.Trainable.unroll`. checkpoint: compute again in the backward pass instead of keeping."""
-        hidden, after = self.model(tokens, lengths, state, checkpoint=checkpoint)
-        logits = self.lm_head(hidden)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)), after
+        hidden, after = self.hidden(tokens, lengths, state, checkpoint=checkpoint)
+        return self.head(hidden), after

@@ -48,25 +48,38 @@ class SmtUnroll(nn.Module):
                 parameter.copy_(weight if isinstance(weight, Tensor) else weight.dequantise())
         return model
 
-    def unroll(
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (…, V), float32 at least, of what `hidden` returns: the embedding is the head."""
+        logits = linear(hidden, self.transformer.wte.weight)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def hidden(
         self, tokens: Tensor, lengths: Tensor, state: State, *, checkpoint: bool = False
     ) -> tuple[Tensor, State]:
-        """See `model.state.Trainable.unroll`. checkpoint: compute again in the backward pass instead of keeping."""
+        """`unroll` up to the head: (B, T, E), 0 at padding, and the state after."""
         B, T = tokens.shape
         text = torch.cat((state["tokens"], tokens + 1), dim=1)  # (B, m + T)
         mask = torch.cat((state["mask"], (1 - state["frozen"])[:, None].expand(B, T)), dim=1).bool()
         slots, filled, new = self._write(lengths, text, mask, state)
         rows, at = (torch.arange(T, device=tokens.device) < lengths[:, None]).nonzero(as_tuple=True)
         version = (state["phase"][rows] + at) // self.config.stride  # of the outputs that a token sees
-        hidden = [self.transformer.wte(tokens.reshape(-1)[:0])]  # (0, E)
+        encoded = [self.transformer.wte(tokens.reshape(-1)[:0])]  # (0, E)
         for some in torch.arange(len(rows), device=tokens.device).split(WINDOWS):
             r, v = rows[some], version[some]
             given = (self._recent(text, r, at[some] + 1), slots[v, r], filled[v, r])
-            hidden.append(recomputed(self._encode, *given, use_reentrant=False) if checkpoint else self._encode(*given))
-        found = linear(torch.cat(hidden), self.transformer.wte.weight)
-        found = found.to(torch.promote_types(found.dtype, torch.float32))
-        logits = torch.zeros(B, T, self.vocab_size, dtype=found.dtype, device=found.device)
-        return logits.index_put((rows, at), found), self._end(lengths, text, mask, new, state)
+            encoded.append(
+                recomputed(self._encode, *given, use_reentrant=False) if checkpoint else self._encode(*given)
+            )
+        found = torch.cat(encoded)
+        hidden = torch.zeros(B, T, found.shape[-1], dtype=found.dtype, device=found.device)
+        return hidden.index_put((rows, at), found), self._end(lengths, text, mask, new, state)
+
+    def unroll(
+        self, tokens: Tensor, lengths: Tensor, state: State, *, checkpoint: bool = False
+    ) -> tuple[Tensor, State]:
+        """See `model.state.Trainable.unroll`. checkpoint: compute again in the backward pass instead of keeping."""
+        hidden, after = self.hidden(tokens, lengths, state, checkpoint=checkpoint)
+        return self.head(hidden), after
 
     def _recent(self, text: Tensor, rows: Tensor, done: Tensor) -> Tensor:
         """The last m of `text` after `done` (R,) tokens of `rows` (R,): (R, m)."""

@@ -1,0 +1,151 @@
+"""RSM and SMT as `transformers` models: the same weights, the same logits, the same text as the server's."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model.generate import generate
+from model.kernels import choose_ops
+from model.registry import load_model
+from model.sampling import SamplingParams
+from model.state import Model, State, StateError, as_rows
+from model.weights import WeightsError
+from support.tiny import Tensors, one_thread
+from support.tiny_rsm import RSM, rsm_tensors
+from support.tiny_smt import SMT, smt_tensors
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TEXT = torch.randint(0, 97, (27,), generator=torch.Generator().manual_seed(3)).tolist()
+TOLERANCE = 1e-3
+FAMILIES: dict[str, tuple[Any, Callable[[Any], Tensors]]] = {"rsm": (RSM, rsm_tensors), "smt": (SMT, smt_tensors)}
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def folder(family: str, tmp_path: Path) -> Path:
+    """A checkpoint as the server has them."""
+    config, tensors = FAMILIES[family]
+    body = {"model_type": family, **asdict(config), "eos_token_id": None, "bos_token_id": None}
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "config.json").write_text(json.dumps(body))
+    save_file(tensors(config).tensors, tmp_path / "first" / "model.safetensors", metadata={"format": "pt"})
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def model(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    from model import hf_families
+
+    loaded = AutoModelForCausalLM.from_pretrained(folder)
+    assert type(loaded) in (hf_families.RsmForCausalLM, hf_families.SmtForCausalLM)
+    return loaded
+
+
+def served(folder: Path) -> Model:
+    return load_model(folder, choose_ops("ref")).model
+
+
+def all_logits(model: Model, text: list[int]) -> Tensor:
+    """By `advance`, a token at a time: (T, V)."""
+    state = State.zeros(model.spec, 1)
+    return torch.cat([model.advance(*as_rows([[token]]), state)[0] for token in text])
+
+
+def of(model: Any, *texts: list[int], **how: Any) -> Any:
+    with torch.no_grad():
+        return model(torch.tensor(texts), **how)
+
+
+def test_loads_what_the_server_loads_and_saves_it_back(folder: Path, model: Any, tmp_path: Path) -> None:
+    expected = all_logits(served(folder), TEXT)
+    torch.testing.assert_close(of(model, TEXT).logits[0], expected, rtol=0, atol=TOLERANCE)
+    model.save_pretrained(tmp_path / "again")
+    again, first = (load_file(f / "model.safetensors") for f in (tmp_path / "again", folder))
+    assert again.keys() == first.keys()
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    torch.testing.assert_close(all_logits(served(tmp_path / "again"), TEXT), expected, rtol=0, atol=0)
+
+
+def test_a_new_model_is_saved_and_served(family: str, tmp_path: Path) -> None:
+    from model import hf_families as hf
+
+    config, _ = FAMILIES[family]
+    new: Any = (
+        hf.RsmForCausalLM(hf.RsmConfig(**asdict(config)))
+        if family == "rsm"
+        else hf.SmtForCausalLM(hf.SmtConfig(**asdict(config)))
+    )
+    new.save_pretrained(tmp_path)
+    expected = all_logits(served(tmp_path), TEXT)
+    torch.testing.assert_close(of(new.eval(), TEXT).logits[0], expected, rtol=0, atol=TOLERANCE)
+    again = type(new).from_pretrained(tmp_path)
+    torch.testing.assert_close(of(again, TEXT).logits, of(new, TEXT).logits, rtol=0, atol=1e-5)
+
+
+def test_goes_on_from_a_state_and_reads_padded_rows(model: Any, folder: Path) -> None:
+    expected = all_logits(served(folder), TEXT)
+    first = of(model, TEXT[:11])
+    second = of(model, TEXT[11:], state=first.state)
+    torch.testing.assert_close(second.logits[0], expected[11:], rtol=0, atol=TOLERANCE)
+    short = [0] * 20 + TEXT[:7]
+    mask = torch.tensor([[1] * 27, [0] * 20 + [1] * 7])
+    both = of(model, TEXT, short, attention_mask=mask)
+    torch.testing.assert_close(both.logits[0], expected, rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(both.logits[1, 20:], expected[:7], rtol=0, atol=TOLERANCE)
+    assert not both.logits[1, :20].any()
+    with pytest.raises(StateError, match="with 2 rows"):
+        of(model, TEXT, TEXT, state=first.state)
+
+
+def test_generates_what_the_server_generates(model: Any, folder: Path) -> None:
+    out = model.generate(torch.tensor([TEXT]), max_new_tokens=12, do_sample=False)
+    drawn = generate(served(folder), TEXT, SamplingParams(temperature=0.0), 12)
+    assert out[0, len(TEXT) :].tolist() == [one.token for one in drawn]
+
+
+def test_learns_and_a_copy_is_its_own(model: Any) -> None:
+    other = copy.deepcopy(model)
+    loss = model(torch.tensor([TEXT]), labels=torch.tensor([TEXT])).loss
+    loss.backward()
+    torch.optim.SGD(model.parameters(), 0.01).step()
+    assert of(model, TEXT, labels=torch.tensor([TEXT])).loss != loss
+    assert torch.equal(of(other, TEXT, labels=torch.tensor([TEXT])).loss, loss.detach())
+
+
+def test_refuses_a_checkpoint_of_another_model(family: str, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from model import hf_families  # noqa: F401  # registers them
+
+    tensors = load_file(folder / "model.safetensors")
+    gone = min(tensors)
+    extra = {"odd.weight": torch.zeros(1)}
+    save_file({n: t for n, t in tensors.items() if n != gone}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=f"{gone}' is missing"):
+        AutoModelForCausalLM.from_pretrained(folder)
+    save_file(tensors | extra, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"odd\.weight' has no place"):
+        AutoModelForCausalLM.from_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    wrong = {"num_attention_heads": 5} if family == "rsm" else {"stride": 10}
+    (folder / "config.json").write_text(json.dumps(config | wrong))
+    with pytest.raises(WeightsError, match=r"num_attention_heads|stride"):
+        AutoModelForCausalLM.from_pretrained(folder)
