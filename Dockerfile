@@ -10,7 +10,8 @@ ENV PATH=/opt/venv/bin:$PATH
 # Only the pins, so that the layer with PyTorch stays while our own sources change.
 COPY pyproject.toml /tmp/pyproject.toml
 RUN python -c "import tomllib; project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; \
-    print(*project['dependencies'], *project['optional-dependencies']['loadtest'], sep='\n')" > /tmp/requirements.txt
+    extra = project['optional-dependencies']; \
+    print(*project['dependencies'], *extra['loadtest'], *extra['otel'], sep='\n')" > /tmp/requirements.txt
 
 # PyTorch without CUDA is a fraction of the other; it has an index of its own, which PyTorch documents. Where that index
 # was not asked, the build ends here rather than in an image that nobody wants to pull.

@@ -1,4 +1,4 @@
-"""The command line: `perennial serve | api | worker | generate | evaluate | inspect | key`.
+"""The command line: `perennial serve | api | worker | generate | evaluate | train | plot | compare | inspect | key`.
 
 Flags are made from the fields of `Settings` (argparse, 40 lines): one source for the flag, its variable, its default
 and its help. `pydantic-settings`' own command line was tried and left: it repeats every flag under every command
@@ -22,12 +22,14 @@ from importlib.metadata import version
 from typing import Any
 
 from model.training import options as evaluation
+from model.training.trainer import command as training
 from server import inspection
 from server.access import digest_of, is_entry, new_key
 from server.errors import PerennialError, StartupError
 from server.logs import configure_logging
 from server.net import address, bind
 from server.settings import PREFIX, Settings, SettingsError, allowed, load_settings
+from server.tracing import open_tracing
 
 COMMANDS = {
     "serve": "Everything on this machine: Valkey (unless PERENNIAL_REDIS_URL is set), a worker, the API.",
@@ -35,6 +37,7 @@ COMMANDS = {
     "worker": "Only a worker, which computes; needs PERENNIAL_REDIS_URL. One per device.",
     "generate": "Complete a text here and now, without server or session.",
     "evaluate": evaluation.SUMMARY,
+    **training.SUMMARIES,
     "inspect": inspection.SUMMARY,
     "key": "Make an API key: show it this once, and the hash of it that is configured.",
 }
@@ -59,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
         epilog = {
             "evaluate": f"{evaluation.EPILOG} {EPILOG}",
             "inspect": inspection.EPILOG,
+            **dict.fromkeys(training.SUMMARIES, training.EPILOG),
         }.get(name, EPILOG)
         sub = commands.add_parser(
             name, help=summary, description=summary, epilog=epilog.replace("%", "%%"), allow_abbrev=False
@@ -69,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
             evaluation.add_arguments(sub)
         if name == "inspect":
             inspection.add_arguments(sub)
+        if name in training.SUMMARIES:
+            training.add_arguments(name, sub)
         if name == "key":
             sub.add_argument("--label", metavar="NAME", help="the tenant whose sessions it opens [default: its own]")
         group = sub.add_argument_group("settings")
@@ -137,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command == "inspect":
             inspection.inspect(given, lambda line: print(line, flush=True))
             return 0
+        if command in training.SUMMARIES:
+            return _train(command, given)
         settings = load_settings(flags)
         if given["lifeline_fd"] is not None:
             _watch_lifeline(given["lifeline_fd"], settings.drain_s)
@@ -177,6 +185,7 @@ def _api(settings: Settings, listen_fd: int | None) -> int:
     from server.api.app import create_app, serve  # noqa: PLC0415
 
     anonymous = settings.check_exposure()
+    tracing = open_tracing("api", os.environ)
     try:
         tokenizer = load_tokenizer(settings.model, settings.cache_dir)
     except (ValueError, OSError) as e:
@@ -187,7 +196,7 @@ def _api(settings: Settings, listen_fd: int | None) -> int:
         sock = bind(settings.host, settings.port)
         access = "anyone, without a key" if anonymous else "with an API key"
         print(f"perennial api: {address(sock)}   {access}", flush=True)
-    uvloop.run(serve(create_app(settings, tokenizer), sock, settings))
+    uvloop.run(serve(create_app(settings, tokenizer, tracing), sock, settings))
     return 0
 
 
@@ -231,6 +240,14 @@ def _evaluate(settings: Settings, given: dict[str, Any]) -> int:
         measure(settings, options, command=given["argv"], say=lambda line: print(line, flush=True))
     except (ValueError, OSError) as e:
         raise _start_error(e, settings) from e
+    return 0
+
+
+def _train(command: str, given: dict[str, Any]) -> int:
+    try:
+        training.run(command, given, lambda line: print(line, flush=True))
+    except (ValueError, OSError) as e:
+        raise StartupError(" ".join(str(e).split()) or type(e).__name__) from e
     return 0
 
 

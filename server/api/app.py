@@ -33,6 +33,7 @@ from server.api.openai import chat, completions, conversations, models, response
 from server.api.protocol import Protocol
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
+from server.tracing import OFF, Tracing
 
 AFTER_DRAIN_S = 3.0  # a worker's last commit must still reach the clients
 
@@ -44,8 +45,8 @@ class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
 
 
-def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
-    """The application. Connects to the store when it starts, or as soon as the store is there."""
+def create_app(settings: Settings, tokenizer: Tokenizer, tracing: Tracing = OFF) -> FastAPI:
+    """The application. Connects to the store when it starts, or as soon as the store is there; closes `tracing`."""
     backend = Backend(settings, tokenizer)
 
     @asynccontextmanager
@@ -55,6 +56,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
             yield
         finally:
             await backend.close()
+            await asyncio.to_thread(tracing.close)
 
     app = DocumentedApp(
         anonymous=not settings.access().tenants,
@@ -71,7 +73,7 @@ def create_app(settings: Settings, tokenizer: Tokenizer) -> FastAPI:
     app.add_middleware(LastResort)
     if settings.cors_origins:
         app.add_middleware(Origins, origins=settings.cors_origins)
-    app.add_middleware(RequestMiddleware, metrics=backend.metrics)
+    app.add_middleware(RequestMiddleware, metrics=backend.metrics, tracing=tracing)
     native, openai = (
         (generate, generations, sessions, memory, text),
         (chat, completions, responses, conversations, models),

@@ -189,7 +189,12 @@ class _Operating:
         assert session.head is not None
         history = await self._backend.store.history.digest(session.head) if store else None
         asked = TurnRequest(
-            (), 0, {"seed": 0}, store=store, on_disconnect="continue", history=history, operation=operation
+            *((), 0, {"seed": 0}),
+            store=store,
+            on_disconnect="continue",
+            history=history,
+            operation=operation,
+            trace=self._facts.trace,
         )
         async with self._backend.limits.admit(self._tenant) as place:
             generation = await self._backend.store.sessions.accept(session, asked, if_turn=change.if_turn)

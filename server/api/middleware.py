@@ -29,6 +29,7 @@ from server.api.body import ClientGoneError
 from server.errors import InvalidRequest, PerennialError
 from server.logs import get_logger
 from server.metrics import ApiMetrics
+from server.tracing import OFF, Span, Tracing
 
 SANE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 # What a page may read of an answer, besides its body.
@@ -42,12 +43,14 @@ log = get_logger()
 
 @dataclass(slots=True)
 class Facts:
-    """What one request's log line will say. started: of `time.perf_counter`, in s."""
+    """What one request's log line will say. started: of `time.perf_counter`, in s. trace: the W3C traceparent for what
+    is done for it elsewhere, None where it is not traced."""
 
     request_id: str
     started: float
     session: str | None = None
     generation: str | None = None
+    trace: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def headers(self) -> dict[str, str]:
@@ -70,17 +73,22 @@ def facts_of(scope: Scope) -> Facts:
 class RequestMiddleware:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics, tracing: Tracing) -> None:
         self.app = app
         self.metrics = metrics
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if SANE_ID.match(given) else f"req_{secrets.token_hex(12)}"
+        given = Headers(scope=scope)
+        named = given.get("x-request-id", "")
+        request_id = named if SANE_ID.match(named) else f"req_{secrets.token_hex(12)}"
         facts = scope["perennial.facts"] = Facts(request_id, time.perf_counter())
+        tracing = OFF if scope["path"] in QUIET else self.tracing
+        span = tracing.begin(scope["method"], "server", given.get("traceparent"), request=request_id)
+        facts.trace = span.within
         status = 0
 
         async def tagged(message: Message) -> None:
@@ -100,15 +108,17 @@ class RequestMiddleware:
             # The stop's time is up. Nothing is above but the server, which closes the connection: no traceback needed.
             facts.more["cut"] = True
         finally:
-            self._tell(scope, facts, status)
+            self._tell(scope, facts, status, span)
 
-    def _tell(self, scope: Scope, facts: Facts, status: int) -> None:
+    def _tell(self, scope: Scope, facts: Facts, status: int, span: Span) -> None:
         seconds = time.perf_counter() - facts.started
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if route != "unmatched" else "any"
         self.metrics.requests.labels(method, route, str(status)).inc()
         self.metrics.request_seconds.labels(route).observe(seconds)
         ids = {"session": facts.session, "generation": facts.generation}
+        known: dict[str, Any] = {name: value for name, value in ids.items() if value is not None}
+        span.end(name=f"{method} {route}", error=str(status) if status >= 500 else None, status=status, **known)
         write = log.debug if scope["path"] in QUIET else log.info
         write(
             "request",
@@ -117,7 +127,7 @@ class RequestMiddleware:
             route=route,
             status=status,
             seconds=round(seconds, 4),
-            **{name: value for name, value in ids.items() if value is not None},
+            **known,
             **facts.more,
         )
 

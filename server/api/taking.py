@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -185,6 +185,7 @@ class Taking:
         try:
             before = await self._before(view, session)
             request = await turn_request(body, session, backend.tokenizer, backend.settings, backend.tokenising, before)
+            request = replace(request, trace=self.facts.trace)
             if self.departure.done():
                 raise ClientGoneError
             generation = await backend.store.sessions.accept(

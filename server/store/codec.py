@@ -125,8 +125,11 @@ def decode_outline(turn_id: str, head: bytes, nbytes: int) -> Outline:
 
 
 def encode_request(request: TurnRequest) -> bytes:
-    """JSON."""
-    return orjson.dumps(request, default=dict)
+    """JSON. A trace that is not there is left out: a worker of the version before would not know the name."""
+    fields = {f.name: getattr(request, f.name) for f in fields_of(request)}
+    if request.trace is None:
+        del fields["trace"]
+    return orjson.dumps(fields, default=dict)
 
 
 def decode_request(generation_id: str, data: bytes) -> TurnRequest:

@@ -144,7 +144,7 @@ class TurnRequest:
     "continue". continue_final: the input ends in an assistant message that is to be continued. history: the digest of
     the conversation up to and with the input (history.py), where the turn is to be found by it. operation: to be done
     to the session's memory instead of reading and generating anything; as in `Turn`; with `store` false it is only
-    tried. by: who asked for that, "client" or "policy".
+    tried. by: who asked for that, "client" or "policy". trace: the W3C traceparent of who asked for the turn.
     """
 
     input_ids: tuple[int, ...]
@@ -161,6 +161,7 @@ class TurnRequest:
     history: str | None = None
     operation: Mapping[str, Any] | None = None
     by: str = "client"
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

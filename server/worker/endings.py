@@ -85,6 +85,7 @@ class Endings(Connected):
         """End a turn in the store. False where it could not be: it has then been failed, or lost. worker: who keeps the
         state warm."""
         begun, committed = turn.begun, ending.turn
+        turn.trace.committing()
         try:
             if committed is not None and committed.digest is not None:
                 digest, session, name = committed.digest, begun.session.id, committed.id
@@ -108,6 +109,7 @@ class Endings(Connected):
         if not isinstance(error, PerennialError):
             log.error("turn failed", generation=turn.id, session=turn.begun.session.id, exc_info=error)
             error = PerennialError()
+        turn.trace.broken(error.code)
         self._hand.remove(turn)
         self._let_go(turn)
         self._warm.dropped(turn.begun.session)
@@ -126,10 +128,12 @@ class Endings(Connected):
         """Someone newer holds the session: write nothing, keep nothing."""
         log.warning("fenced", generation=turn.id, session=turn.begun.session.id)
         self._metrics.fenced.inc()
+        turn.trace.broken("fenced")
         self.forget(turn)
 
     async def give_back(self, turn: RunningTurn) -> None:
         """It has generated nothing and the worker is about to end: it is another worker's, at once."""
+        turn.trace.broken("given back")
         self._hand.remove(turn)
         self._let_go(turn)
         await self._claims.give_back(turn.id)
@@ -165,6 +169,8 @@ class Endings(Connected):
     def _log(self, turn: RunningTurn, ending: Ending) -> None:
         result = ending.result
         self._metrics.ended.labels(result.finish_reason).inc()
+        used = result.usage
+        turn.trace.ended(result.finish_reason, tokens=used["completion_tokens"], read=used["prompt_tokens"])
         log.info(
             "turn ended",
             generation=turn.id,

@@ -22,6 +22,7 @@ from server.engine.loop import Engine
 from server.logs import get_logger
 from server.settings import Settings
 from server.store.store import StoreOptions, open_store
+from server.tracing import open_tracing
 from server.worker.beat import Heartbeat
 from server.worker.metrics import WorkerMetrics
 from server.worker.policies import CleanPolicy
@@ -69,6 +70,7 @@ async def run(settings: Settings) -> None:
     """Serve turns until SIGTERM or SIGINT: then finish or commit what runs, within `drain_s`, save states, and return.
     A second signal hurries: what runs is interrupted and committed at once."""
     began = time.time()
+    tracing = open_tracing("worker", os.environ)
     loop = asyncio.get_running_loop()
     loaded, tokenizer = await asyncio.to_thread(load, settings)
     store = await open_store(store_options(settings))
@@ -86,7 +88,8 @@ async def run(settings: Settings) -> None:
         ),
     )
     worker = Worker(
-        store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec, loaded.model.memory), policy, metrics
+        *(store, tokenizer, Identity(worker_id, fingerprint, loaded.model.spec, loaded.model.memory), policy, metrics),
+        tracing=tracing,
     )
     engine = Engine(
         loaded.model,
@@ -143,6 +146,7 @@ async def run(settings: Settings) -> None:
         await asyncio.to_thread(engine.stop)
         await asyncio.gather(working, stopping, return_exceptions=True)
         await store.close()
+        await asyncio.to_thread(tracing.close)
     if not working.cancelled() and (error := working.exception()) is not None:
         raise error
 

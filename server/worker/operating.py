@@ -112,6 +112,8 @@ class Operating(Connected):
         if session.head is None:
             raise EmptySession
         state = await self._state(turn)
+        assert turn.restored is not None
+        turn.trace.restored(turn.restored.tier, turn.restored.replayed, then="operation")
         if (start := turn.start()) is not None:
             rows = [(turn.id, turn.begun.fence, [start])]
             [outcome] = await self._patiently(lambda: self._store.turns.append_many(rows), "append")

@@ -22,6 +22,7 @@ from server.store.history import fold
 from server.store.keys import turn_of
 from server.store.records import Begun, End, Event, Result, Turn
 from server.worker.tiers import Restored
+from server.worker.trace import untraced
 from server.worker.watch import TextWatch
 
 
@@ -41,6 +42,7 @@ class RunningTurn:
     def __init__(self, begun: Begun, tokenizer: Tokenizer, clock: Callable[[], float] = time.time) -> None:
         self.begun = begun
         self.restored: Restored | None = None
+        self.trace = untraced(begun)
         self._tokenizer = tokenizer
         self._clock = clock
         self._sequence = self._appended = len(begun.emitted)
@@ -111,6 +113,7 @@ class RunningTurn:
         """A token was sampled. Ends of generation are handled by `finish`."""
         if self._first_token is None:
             self._first_token = self._clock()
+            self.trace.first_token()
         if self._ends(token.token):
             return
         self._visible += self._watch.take()

@@ -33,6 +33,7 @@ from server.logs import get_logger
 from server.store.keys import new_nonce
 from server.store.records import Delivery, Event, Outcome
 from server.store.store import Store
+from server.tracing import OFF, Tracing
 from server.worker.claims import Claims
 from server.worker.endings import Endings
 from server.worker.hand import InHand
@@ -45,6 +46,7 @@ from server.worker.reading import Reading
 from server.worker.saving import Saver
 from server.worker.sweep import Sweeper
 from server.worker.tiers import check_fingerprint
+from server.worker.trace import TurnTrace
 from server.worker.turn import RunningTurn
 from server.worker.warm import WarmSessions
 
@@ -82,9 +84,16 @@ class Worker:
     """One engine's turns. `run` until `drain`."""
 
     def __init__(
-        self, store: Store, tokenizer: Tokenizer, identity: Identity, policy: Policy, metrics: WorkerMetrics
+        self,
+        store: Store,
+        tokenizer: Tokenizer,
+        identity: Identity,
+        policy: Policy,
+        metrics: WorkerMetrics,
+        tracing: Tracing = OFF,
     ) -> None:
         self._store = store
+        self._tracing = tracing
         self._tokenizer = tokenizer
         self._identity = identity
         self._policy = policy
@@ -188,6 +197,7 @@ class Worker:
         if turn is None:  # it has ended, or expired
             await self.claims.release(gid)
             return
+        turn.trace = TurnTrace(self._tracing, turn.begun, self._identity.worker)
         self._hand.add(turn)
         if delivery.count > MAX_DELIVERIES:
             await self._endings.fail(turn, PerennialError("this turn has brought down every worker that tried it"))
@@ -277,6 +287,7 @@ class Worker:
         self._metrics.restored.labels(restored.tier).inc()
         self._metrics.replayed_tokens.labels("log").inc(restored.replayed)
         self._metrics.replayed_tokens.labels("stream").inc(len(turn.forced))
+        turn.trace.restored(restored.tier, restored.replayed)
         self._warm.taken(turn.begun.session, restored.warm)
         turn.restored = replace(restored, state=None)  # megabytes that the slot has now
 
