@@ -26,6 +26,7 @@ from server.errors import FingerprintMismatch, GenerationNotFound, NoWorker, Sto
 from server.logs import get_logger
 from server.metrics import ApiMetrics
 from server.settings import Settings
+from server.store.connection import within
 from server.store.options import StoreOptions
 from server.store.records import NewSession, Worker
 from server.store.store import Store, open_store
@@ -126,9 +127,7 @@ class Backend:
     async def look(self) -> View:
         """The system now, and what `metrics` say of it. Raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(LOOK_S):
-                store = await self._connected()
-                workers, depth = await asyncio.gather(store.queue.live_workers(), store.queue.depth())
+            workers, depth = await within(LOOK_S, self._ask)
         except StoreUnavailable as e:
             self._gone(e)
             raise
@@ -143,6 +142,10 @@ class Backend:
         self.metrics.live_workers.set(len(mine))
         self.metrics.queue_depth.set(depth)
         return view
+
+    async def _ask(self) -> tuple[list[Worker], int]:
+        store = await self._connected()
+        return await asyncio.gather(store.queue.live_workers(), store.queue.depth())
 
     def _gone(self, why: StoreUnavailable) -> None:
         if self._away is None:

@@ -9,9 +9,9 @@ exception of redis-py leaves this file, and none of ours carries what was writte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.exceptions
 
@@ -22,6 +22,27 @@ from server.store.scripts import Call, Prepared, Scripts, Value
 
 # Of a command's time, what one try may take.
 TRY_SHARE = 0.6
+# Of a wait's time: where it ends so much too late, it was this process that did not run.
+LATE_SHARE = 0.5
+
+T = TypeVar("T")
+
+
+async def within(seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` comes to. Raises TimeoutError where that takes longer.
+
+    Not where this process itself was held up meanwhile (stopped, starved of its cores): the answer may have come and
+    nobody was there to read it, so it is asked for again.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + seconds
+        try:
+            async with asyncio.timeout_at(due):
+                return await work()
+        except TimeoutError:
+            if loop.time() < due + LATE_SHARE * seconds:
+                raise
 
 
 def translate(error: Exception) -> PerennialError:
@@ -86,10 +107,13 @@ class Connection:
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         """The answers, exceptions among them. Raises TimeoutError, an OSError, where they do not come in time."""
-        async with asyncio.timeout(self._within_s):
+
+        async def send() -> list[Any]:
             if not self._known:
                 await self._find_out()
             return await self._server.send(commands)
+
+        return await within(self._within_s, send)
 
     async def _find_out(self) -> None:
         """Whether it is a cluster."""

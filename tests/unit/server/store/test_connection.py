@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ import pytest
 import redis.exceptions as theirs
 
 from server.errors import PerennialError, StoreFull, StoreUnavailable
-from server.store.connection import Connection, translate, translated
+from server.store.connection import Connection, translate, translated, within
 from server.store.node import cancellable
 from server.store.scripts import Scripts
 
@@ -131,3 +132,18 @@ async def test_a_connection_that_died_silently_is_replaced_within_one_command() 
         connection = Connection(url, Scripts({}, ()), timeout_s=2.0, retries=3)
         assert await connection.call("PING")
         await connection.close()
+
+
+async def test_a_process_that_was_held_up_itself_asks_again() -> None:
+    tries = 0
+
+    async def work() -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            time.sleep(0.2)  # noqa: ASYNC251 - what is tried: the whole process stands still
+            await asyncio.Event().wait()
+        return "answered"
+
+    assert await within(0.05, work) == "answered"
+    assert tries == 2
