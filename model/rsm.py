@@ -36,7 +36,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.kernels import Ops, Rope, WindowSpec
+from model.kernels import Linear, Ops, Rope, WindowSpec
 from model.rsm_config import Config
 from model.rsm_memory import RsmMemory
 from model.rsm_weights import Loader, Slots, Sync, Write, heads
@@ -113,8 +113,9 @@ class Rsm:
         if self._sync is not None:
             delta = self._read(h, delta, self._sync.read, state["sync_k"], state["sync_v"])
             state["top"][rows, place[rows, at]] = h.view(B, T, -1)[rows, at].to(state["top"].dtype)
+        written = 1 - state["frozen"][rows]
         for i in range(len(self._layers)):
-            state[f"mask.{i}"][rows, place[rows, at]] = 1 - state["frozen"][rows]
+            state[f"mask.{i}"][rows, place[rows, at]] = written
         x = ops.add_norm(h, delta, self._norm, eps)
         last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last] if T > 1 else x).float()
@@ -132,18 +133,17 @@ class Rsm:
         return self.ops.window_attention(qkv, rope, ring_k=k, ring_v=v, sink_k=none, sink_v=none)
 
     def _read(self, h: Tensor, delta: Tensor | None, slots: Slots, k: Tensor, v: Tensor) -> Tensor:
-        """h (B·T, E) += delta, in place; then what attention to the slots adds to it. k, v (B, S, E), without M₀'s."""
-        B, S, E = k.shape
-        H, D = self.config.num_attention_heads, self.config.head_dim
+        """h (B·T, E) += delta, in place; then what attention to the slots adds to it. k, v (B, H, S, D) as kept."""
+        B, H, _, D = k.shape
         q = slots.query(self.ops.add_norm(h, delta, slots.norm, self.config.rms_norm_eps))
         q = (q * D**-0.5).view(B, -1, H, 1, D)
-        K, V = ((x0 + x).view(B, 1, S, H, D).transpose(2, 3).contiguous() for x0, x in ((slots.k0, k), (slots.v0, v)))
+        K, V = (slots.k0 + k).unsqueeze(1), (slots.v0 + v).unsqueeze(1)  # (B, 1, H, S, D)
         # As sums of products, not matrix products: a token's bits are then the same in any company.
         found = []
         for some in q.split(SLICE, dim=1):
             weights = (some * K).sum(dim=-1).softmax(dim=-1)  # (B, t, H, S)
             found.append((weights.unsqueeze(-1) * V).sum(dim=-2))  # (B, t, H, D)
-        return slots.out(torch.cat(found, dim=1).view(-1, E))
+        return slots.out(torch.cat(found, dim=1).view(-1, H * D))
 
     def _end_chunk(self, state: State) -> None:
         """One row's chunk is full: write it, in place."""
@@ -183,12 +183,16 @@ class Rsm:
         """The leaves that follow from the slots, after those of `layers` have changed, in place. Any rows."""
         for i in layers:
             for name, project in (("slot_k", self._layers[i].read.key), ("slot_v", self._layers[i].read.value)):
-                M = state[f"M.{i}"]
-                state[f"{name}.{i}"].copy_(project(M.reshape(-1, M.shape[-1])).view(M.shape))
+                state[f"{name}.{i}"].copy_(self._by_head(project, state[f"M.{i}"]))
         if self._sync is not None:
             Z = torch.stack([state[f"M.{i}"] for i in range(len(self._layers))]).mean(dim=0)
             for name, project in (("sync_k", self._sync.read.key), ("sync_v", self._sync.read.value)):
-                state[name].copy_(project(Z.reshape(-1, Z.shape[-1])).view(Z.shape))
+                state[name].copy_(self._by_head(project, Z))
+
+    def _by_head(self, project: Linear, M: Tensor) -> Tensor:
+        """A product of slots (B, S, E): (B, H, S, D)."""
+        B, S, E = M.shape
+        return project(M.reshape(-1, E)).view(B, S, self.config.num_attention_heads, -1).transpose(1, 2)
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

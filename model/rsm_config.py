@@ -74,7 +74,7 @@ class Config:
     def state_spec(self, dtype: torch.dtype) -> StateSpec:
         """The leaves of one session, with a chunk's keys, values and hidden states in `dtype`."""
         H, C, D, E = self.num_attention_heads, self.chunk_size, self.head_dim, self.hidden_size
-        slots = (self.num_memory_slots, E)
+        slots, heads = (self.num_memory_slots, E), (H, self.num_memory_slots, D)
         leaves: dict[str, LeafSpec] = {
             "frozen": LeafSpec((), torch.uint8, "1 while the memory is read but not written"),
             "filled": LeafSpec((), torch.int64, "tokens in the chunk being filled, 0 to C − 1"),
@@ -85,11 +85,11 @@ class Config:
             leaves[f"v.{i}"] = LeafSpec((H, C, D), dtype, "values of the chunk being filled")
             leaves[f"mask.{i}"] = LeafSpec((C,), torch.uint8, "1 where the chunk holds a token to be written")
             leaves[f"M.{i}"] = LeafSpec(slots, torch.float32, "memory slots, less the learned ones they began as")
-            leaves[f"slot_k.{i}"] = LeafSpec(slots, torch.float32, "W_k M, so that a token need not compute it")
-            leaves[f"slot_v.{i}"] = LeafSpec(slots, torch.float32, "W_v M")
+            leaves[f"slot_k.{i}"] = LeafSpec(heads, torch.float32, "R_k M by head, so that a token need not compute it")
+            leaves[f"slot_v.{i}"] = LeafSpec(heads, torch.float32, "R_v M by head")
             leaves[f"writes.{i}"] = LeafSpec((), torch.int64, "chunks written since last emptied or cleaned")
         if self.sync_every:
             leaves["top"] = LeafSpec((C, E), dtype, "hidden states of the chunk being filled, for GlobalSync")
-            leaves["sync_k"] = LeafSpec(slots, torch.float32, "GlobalSync's keys of the mean of all layers' M")
-            leaves["sync_v"] = LeafSpec(slots, torch.float32, "its values")
+            leaves["sync_k"] = LeafSpec(heads, torch.float32, "GlobalSync's keys of the mean of all layers' M")
+            leaves["sync_v"] = LeafSpec(heads, torch.float32, "its values")
         return StateSpec(leaves)

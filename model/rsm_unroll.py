@@ -141,10 +141,11 @@ class Body(nn.Module):
         for i, (layer, one) in enumerate(zip(self._each(), carried, strict=True)):
             keep = layer.read
             new |= {f"k.{i}": one.k, f"v.{i}": one.v, f"mask.{i}": one.mask, f"M.{i}": one.M, f"writes.{i}": one.writes}
-            new |= {f"slot_k.{i}": keep.k_proj(one.M), f"slot_v.{i}": keep.v_proj(one.M)}
+            new |= {f"slot_k.{i}": keep.split(keep.k_proj(one.M)), f"slot_v.{i}": keep.split(keep.v_proj(one.M))}
         if self.sync is not None and top is not None:
             Z = torch.stack([one.M for one in carried]).mean(dim=0)
-            new |= {"top": top, "sync_k": self.sync.read.k_proj(Z), "sync_v": self.sync.read.v_proj(Z)}
+            read_by = self.sync.read
+            new |= {"top": top, "sync_k": read_by.split(read_by.k_proj(Z)), "sync_v": read_by.split(read_by.v_proj(Z))}
         leaves = dict(state)
         for name, leaf in new.items():
             old = state[name]

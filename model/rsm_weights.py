@@ -14,7 +14,7 @@ from model.weights import Tensors, Weight, vector
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """Weights of an attention to slots (S, E): norm (E,) of what reads, products, and keys and values of M₀."""
+    """Weights of an attention to slots: norm (E,) of what reads, products, and M₀'s keys and values (H, S, D)."""
 
     norm: Tensor
     query: Linear
@@ -108,8 +108,8 @@ class Loader:
             key=key,
             value=value,
             out=self._linear(f"{name}.read.o_proj", E, E),
-            k0=key(M0),
-            v0=value(M0),
+            k0=heads(key(M0), self.config.num_attention_heads),
+            v0=heads(value(M0), self.config.num_attention_heads),
         )
 
     def sync(self, name: str, layers: list[Layer]) -> Sync:
