@@ -46,16 +46,14 @@ def steps(dt: Tensor, fixed: Dual) -> Tensor:
 def ssd_ref(
     x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, D: Tensor, S: Tensor
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """y (T, H, P) and the last state, token by token, head by head. dt: Δ, see `steps`."""
-    T, H, _ = x.shape
-    per_group = H // B.shape[1]
-    after, y = list(S), []
-    for t in range(T):
-        for h in range(H):
-            g = h // per_group
-            after[h] = torch.exp(dt[t, h] * A[h]) * after[h] + torch.outer(B[t, g], dt[t, h] * x[t, h])
-            y.append(after[h].T @ C[t, g] + D[h] * x[t, h])
-    return (torch.stack(y).view(x.shape) if y else x.clone()), torch.stack(after)
+    """y (T, H, P) and the last state, token by token. dt: Δ, see `steps`."""
+    per_group, y = x.shape[1] // B.shape[1], []
+    for t in range(len(x)):
+        b, c = (u[t].repeat_interleave(per_group, dim=0) for u in (B, C))  # (H, N)
+        u = dt[t].unsqueeze(-1) * x[t]  # (H, P)
+        S = torch.exp(dt[t] * A)[:, None, None] * S + b.unsqueeze(-1) * u.unsqueeze(-2)
+        y.append((c.unsqueeze(-2) @ S).squeeze(-2) + D.unsqueeze(-1) * x[t])
+    return (torch.stack(y) if y else x.clone()), S
 
 
 def ssd_quadratic(
