@@ -7,9 +7,9 @@ itself and to what is valid on its left. There is no cache: a window moves by on
 in it has another position, so that each is encoded as a whole.
 
 Deliberate differences: weights are (out, in) here, where `transformers`' GPT-2 has (in, out); of the last layer only
-what the last position needs is computed. A window is one shape whatever is valid in it, and attention is computed a
-window at a time, so that its bits do not depend on what else is encoded beside it. It knows nothing of what stands in a
-window.
+what the last position needs is computed. A window is one shape whatever is valid in it, and what is left to torch is
+computed a window at a time, so that its bits do not depend on what else is encoded beside it. It knows nothing of what
+stands in a window.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Gpt2:
                 queries = P
             found = torch.cat([self._attend(qkv[r], seen[r, P - queries :]) for r in range(R)])  # (R·queries, E)
             h = h + block.out(found)
-            h = h + block.down(gelu(block.up(block.ln_2(h)), approximate="tanh"))
+            # A window at a time too: what torch shares out among threads is rounded by where a share ends.
+            bent = [gelu(up, approximate="tanh") for up in block.up(block.ln_2(h)).split(queries)]
+            h = h + block.down(torch.cat(bent))
         return self._norm(h)
 
     def _attend(self, qkv: Tensor, seen: Tensor) -> Tensor:
