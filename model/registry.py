@@ -10,51 +10,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model import hybrid, mamba, mamba2, rsm, smt
+from model import hybrid, mamba, mamba2, rsm, senri, smt
 from model.kernels import Ops
-from model.senri import Config, Senri
 from model.state import Model
-from model.weights import Checkpoint, WeightsError, open_checkpoint
+from model.weights import Checkpoint, Tensors, WeightsError, open_checkpoint
 
 
-def _senri(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> Senri:
-    return Senri(Config.from_hf(checkpoint.config, **overrides), checkpoint, ops)
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How a family is made. config: its configuration's class, with `from_hf`; model: its own, of (configuration,
+    weights, ops). windowed: the server's setting for sliding windows is its; other families have none, or one they
+    were trained with.
+    """
+
+    config: Any
+    model: Callable[[Any, Tensors, Ops], Model]
+    windowed: bool = False
+
+    def configure(self, config: Mapping[str, Any], **overrides: Any) -> Any:
+        """Its configuration from a config.json's fields; `overrides` win. Raises `WeightsError`."""
+        if not self.windowed:
+            overrides.pop("sliding_window_size", None)
+        return self.config.from_hf(config, **overrides)
 
 
-def _mamba(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> mamba.Mamba:
-    return mamba.Mamba(mamba.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
-
-
-def _mamba2(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> mamba2.Mamba2:
-    return mamba2.Mamba2(mamba2.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
-
-
-def _hybrid(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> hybrid.Hybrid:
-    return hybrid.Hybrid(hybrid.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
-
-
-def _rsm(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> rsm.Rsm:
-    return rsm.Rsm(rsm.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
-
-
-def _smt(checkpoint: Checkpoint, ops: Ops, overrides: Mapping[str, Any]) -> smt.Smt:
-    return smt.Smt(smt.Config.from_hf(checkpoint.config, **_windowless(overrides)), checkpoint, ops)
-
-
-def _windowless(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the server's setting for sliding windows, which says nothing to a model that has none, or one that was
-    trained with its own."""
-    return {name: value for name, value in overrides.items() if name != "sliding_window_size"}
-
-
-Build = Callable[[Checkpoint, Ops, Mapping[str, Any]], Model]
-ARCHITECTURES: Mapping[str, Build] = {
-    "hybrid": _hybrid,
-    "mamba": _mamba,
-    "mamba2": _mamba2,
-    "rsm": _rsm,
-    "senri": _senri,
-    "smt": _smt,
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "hybrid": Architecture(hybrid.Config, hybrid.Hybrid),
+    "mamba": Architecture(mamba.Config, mamba.Mamba),
+    "mamba2": Architecture(mamba2.Config, mamba2.Mamba2),
+    "rsm": Architecture(rsm.Config, rsm.Rsm),
+    "senri": Architecture(senri.Config, senri.Senri, windowed=True),
+    "smt": Architecture(smt.Config, smt.Smt),
 }
 # `model_type` of a config.json → the architecture that serves it.
 MODEL_TYPES: Mapping[str, str] = {
@@ -70,11 +56,22 @@ MODEL_TYPES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to run. fingerprint: of weights and state specification; a stored state goes with it."""
+    """A model ready to run. architecture: its family's name. fingerprint: of weights and state specification; a stored
+    state goes with it."""
 
+    architecture: str
     model: Model
     checkpoint: Checkpoint
     fingerprint: str
+
+
+def architecture_of(checkpoint: Checkpoint) -> str:
+    """The name of the family that serves it. Raises `WeightsError` where none does."""
+    model_type = str(checkpoint.config.get("model_type"))
+    if model_type not in MODEL_TYPES:
+        known = ", ".join(sorted(MODEL_TYPES))
+        raise WeightsError(f"{checkpoint.path}: model_type {model_type!r} is not served; known are {known}")
+    return MODEL_TYPES[model_type]
 
 
 def load_model(model: str | Path, ops: Ops, **overrides: Any) -> Loaded:
@@ -83,9 +80,7 @@ def load_model(model: str | Path, ops: Ops, **overrides: Any) -> Loaded:
     Raises `WeightsError` naming the file and the tensor, or the field, that does not fit.
     """
     checkpoint = open_checkpoint(model)
-    model_type = str(checkpoint.config.get("model_type"))
-    if model_type not in MODEL_TYPES:
-        known = ", ".join(sorted(MODEL_TYPES))
-        raise WeightsError(f"{checkpoint.path}: model_type {model_type!r} is not served; known are {known}")
-    built = ARCHITECTURES[MODEL_TYPES[model_type]](checkpoint, ops, overrides)
-    return Loaded(built, checkpoint, f"{checkpoint.fingerprint[:16]}-{built.spec.hash()}")
+    name = architecture_of(checkpoint)
+    architecture = ARCHITECTURES[name]
+    built = architecture.model(architecture.configure(checkpoint.config, **overrides), checkpoint, ops)
+    return Loaded(name, built, checkpoint, f"{checkpoint.fingerprint[:16]}-{built.spec.hash()}")

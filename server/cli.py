@@ -1,4 +1,4 @@
-"""The command line: `perennial serve | api | worker | generate | evaluate | train | plot | compare | inspect | key`.
+"""The command line: `perennial serve | api | worker`, and what runs here and now: generate, evaluate, train and others.
 
 Flags are made from the fields of `Settings` (argparse, 40 lines): one source for the flag, its variable, its default
 and its help. `pydantic-settings`' own command line was tried and left: it repeats every flag under every command
@@ -17,10 +17,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from model import catalogue
 from model.training import options as evaluation
 from model.training.trainer import command as training
 from server import inspection
@@ -38,6 +40,7 @@ COMMANDS = {
     "generate": "Complete a text here and now, without server or session.",
     "evaluate": evaluation.SUMMARY,
     **training.SUMMARIES,
+    "models": catalogue.SUMMARY,
     "inspect": inspection.SUMMARY,
     "key": "Make an API key: show it this once, and the hash of it that is configured.",
 }
@@ -62,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         epilog = {
             "evaluate": f"{evaluation.EPILOG} {EPILOG}",
             "inspect": inspection.EPILOG,
+            "models": catalogue.EPILOG,
             **dict.fromkeys(training.SUMMARIES, training.EPILOG),
         }.get(name, EPILOG)
         sub = commands.add_parser(
@@ -73,6 +77,8 @@ def parser() -> argparse.ArgumentParser:
             evaluation.add_arguments(sub)
         if name == "inspect":
             inspection.add_arguments(sub)
+        if name == "models":
+            catalogue.add_arguments(sub)
         if name in training.SUMMARIES:
             training.add_arguments(name, sub)
         if name == "key":
@@ -143,8 +149,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command == "inspect":
             inspection.inspect(given, lambda line: print(line, flush=True))
             return 0
+        if command == "models":
+            return _offline(catalogue.run, given)
         if command in training.SUMMARIES:
-            return _train(command, given)
+            return _offline(partial(training.run, command), given)
         settings = load_settings(flags)
         if given["lifeline_fd"] is not None:
             _watch_lifeline(given["lifeline_fd"], settings.drain_s)
@@ -243,9 +251,10 @@ def _evaluate(settings: Settings, given: dict[str, Any]) -> int:
     return 0
 
 
-def _train(command: str, given: dict[str, Any]) -> int:
+def _offline(run: Callable[[dict[str, Any], Callable[[str], None]], None], given: dict[str, Any]) -> int:
+    """A command that needs neither settings nor server."""
     try:
-        training.run(command, given, lambda line: print(line, flush=True))
+        run(given, lambda line: print(line, flush=True))
     except (ValueError, OSError) as e:
         raise StartupError(" ".join(str(e).split()) or type(e).__name__) from e
     return 0

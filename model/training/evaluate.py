@@ -13,7 +13,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import groupby
@@ -61,6 +61,9 @@ def evaluate(source: Source, options: Options, *, command: Sequence[str], say: S
     """
     own: Loaded | None = source.load("own")
     assert own is not None
+    if own.architecture != "senri" and options.against:
+        say(f"compared with its own memory zeroed only: a {own.architecture} has no form without memory")
+        options = replace(options, against=())
     corpus = open_corpus(options.corpus)
     bench = Bench(
         source.tokenizer, corpus, source.window, options.seed, options.chunk, options.rows, options.state_bytes
@@ -134,7 +137,9 @@ def _described(source: Source, own: Loaded) -> dict[str, Any]:
         "fingerprint": f"{own.fingerprint}-{source.tokenizer.fingerprint[:8]}",
         "window": source.window,
         "memory_layers": list(memory.layers),
-        "memory_rule": str(own.checkpoint.config.get("memory_rule", "linear")),
+        "memory_rule": str(own.checkpoint.config.get("memory_rule", "linear"))
+        if own.architecture == "senri"
+        else own.architecture,
         "state_bytes": own.model.spec.nbytes,
         "kernels": source.ops.name,
     }
