@@ -49,14 +49,15 @@ class Body(nn.Module):
         T, C = tokens.shape[1], self.config.chunk_size
         frozen, filled, chunks = state["frozen"].bool(), state["filled"], state["chunks"]
         carried, top = self._begin(state)
-        starts = filled.tolist()
+        starts, ends = filled.tolist(), lengths.tolist()
         edges = sorted({0, T, *(t for f in starts for t in range(C - f, T, C))})
         hidden = [self.embed_tokens(tokens[:, :0])]
         for a, b in pairwise(edges):
             columns = torch.arange(a, b, device=tokens.device)
             real = columns < lengths.unsqueeze(1)
             place = torch.where(real, filled.unsqueeze(1) + columns - a, C)
-            piece, read = Piece(place, frozen, C), self._read
+            whole = b - a == C and min(ends) >= b and all((f + a) % C == 0 for f in starts)
+            piece, read = Piece(place, frozen, C, whole), self._read
             if checkpoint:
                 read = partial(recomputed, read, use_reentrant=False, preserve_rng_state=False)
             h, carried, top = read(tokens[:, a:b], carried, top, piece)

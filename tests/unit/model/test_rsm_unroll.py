@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model import rsm_layers
 from model.rsm import Config, Rsm
 from model.rsm_unroll import RsmUnroll
 from model.state import State, as_rows
@@ -72,6 +74,26 @@ def test_equals_advance_at_any_split(trained: RsmUnroll, expected: tuple[list[Te
     for got, wanted in zip(logits, expected[0], strict=True):
         torch.testing.assert_close(torch.cat(got), wanted, rtol=0, atol=TOLERANCE)
     assert_states(state, expected[1])
+
+
+def test_whole_chunks_are_read_as_parts_of_them_are(
+    trained: RsmUnroll, expected: tuple[list[Tensor], State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of 8 from their beginning to their end, and what is left; 32 tokens of two rows, then 12 of one."""
+    whole: list[bool] = []
+    made = rsm_layers.Piece.__init__
+
+    def seen(self: rsm_layers.Piece, *given: Any) -> None:
+        made(self, *given)
+        whole.append(self.whole)
+
+    monkeypatch.setattr(rsm_layers.Piece, "__init__", seen)
+    logits, state = trained.unroll(*as_rows([TEXTS[0][:32], TEXTS[3]]), State.zeros(trained.spec, 2))
+    more, _ = trained.unroll(*as_rows([TEXTS[0][32:], []]), state)
+    assert whole == [True] * 4 + [False] * 2
+    torch.testing.assert_close(torch.cat((logits[0], more[0])), expected[0][0], rtol=0, atol=TOLERANCE)
+    torch.testing.assert_close(logits[1], expected[0][3], rtol=0, atol=TOLERANCE)
+    assert_states(state.slice(1, 2), expected[1].slice(3, 4))
 
 
 def test_a_state_of_one_goes_on_in_the_other_and_stays_as_it_was(
