@@ -133,7 +133,7 @@ class Hybrid:
                 assert rope is not None
                 delta = layer.stack(h, delta, rope, [self._leaves(state, layer.layer)])
         x = ops.add_norm(h, delta, self._norm, eps)
-        last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
+        last = torch.arange(B, device=lengths.device) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last])
         state["position"].add_(lengths)
         state["pending"].masked_fill_(lengths > 0, 0)

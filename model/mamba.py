@@ -105,9 +105,11 @@ class Mamba:
         """See `model.state.Model.advance`."""
         B, T = tokens.shape
         if T == 0:
-            return torch.zeros(B, self.vocab_size), state
+            return torch.zeros(B, self.vocab_size, device=tokens.device), state
         x = self._layers.advance(self._embed(tokens.reshape(-1)).view(B, T, -1), lengths, state)
-        logits = self._head(x[torch.arange(B), (lengths - 1).clamp(min=0)])  # each row's last real token
+        logits = self._head(
+            x[torch.arange(B, device=x.device), (lengths - 1).clamp(min=0)]
+        )  # each row's last real token
         state["position"].add_(lengths)
         state["writes"].add_(lengths[:, None])
         state["pending"].masked_fill_(lengths > 0, 0)

@@ -115,14 +115,14 @@ class Mamba2:
         """See `model.state.Model.advance`."""
         (B, T), ops, eps = tokens.shape, self.ops, self.config.layer_norm_epsilon
         if T == 0:
-            return torch.zeros(B, self.vocab_size), state
+            return torch.zeros(B, self.vocab_size, device=tokens.device), state
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
         delta: Tensor | None = None  # what the last layer has still to add to h
         for i, mixer in enumerate(self._mixers):
             x = ops.add_norm(h, delta, self._norms[i], eps)
             delta = mixer.read(ops, x, state[f"conv.{i}"], state[f"ssm.{i}"], lengths)
         x = ops.add_norm(h, delta, self._norms[-1], eps)
-        last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
+        last = torch.arange(B, device=lengths.device) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last])
         state["position"].add_(lengths)
         state["writes"].add_(lengths[:, None])
