@@ -147,6 +147,13 @@ class Settings(BaseSettings):
         30.0, "serve api worker", "How long a running answer outlasts an unreachable Redis.", gt=0, allow_inf_nan=False
     )
     ping_s: float = setting(15.0, SERVING, "A silent stream gets a comment line this often.", gt=0, allow_inf_nan=False)
+    head_s: float = setting(
+        30.0,
+        SERVING,
+        "How long a request's first line and headers may take to arrive, however slowly they drip in.",
+        gt=0,
+        allow_inf_nan=False,
+    )
     drain_s: float = setting(
         10.0,
         "serve api worker",

@@ -30,7 +30,7 @@ from server.api.backend import Backend
 from server.api.describe import DocumentedApp
 from server.api.middleware import LastResort, Origins, RequestMiddleware, error_response
 from server.api.openai import chat, completions, conversations, models, responses
-from server.api.protocol import Protocol
+from server.api.protocol import bounded
 from server.errors import InvalidRequest, NotFound, PerennialError
 from server.settings import Settings
 from server.tracing import OFF, Tracing
@@ -155,7 +155,7 @@ async def serve(app: FastAPI, sock: socket.socket, settings: Settings) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT, then finish what is streaming, within `drain_s`."""
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=bounded(settings.head_s),
         ws="none",  # whatever happens to be installed
         log_config=None,
         access_log=False,
