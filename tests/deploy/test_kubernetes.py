@@ -6,6 +6,8 @@ KEDA's ScaledObject has no schema there; what it needs is looked at by hand.
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,3 +169,29 @@ def test_what_is_reached_is_what_is_used():
     namespace = entry["from"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
     address = of("ScaledObject", "perennial-worker")["spec"]["triggers"][0]["metadata"]["serverAddress"]
     assert f".{namespace}.svc" in address
+
+
+def built() -> list[dict[str, Any]]:
+    """What `kubectl apply -k` would apply, by kustomize itself, which has to be there."""
+    own, within = shutil.which("kustomize"), shutil.which("kubectl")
+    if own is None and within is None:
+        pytest.skip("neither kustomize nor kubectl is here")
+    command = [own, "build"] if own else [str(within), "kustomize"]
+    ran = subprocess.run([*command, str(FOLDER)], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return list(yaml.safe_load_all(ran.stdout))
+
+
+def test_kustomize_builds_what_the_files_say():
+    applied = built()
+    assert sorted(f"{one['kind']}-{one['metadata']['name']}" for one in applied) == sorted(NAMES)
+    for one in applied:
+        assert one["metadata"]["namespace"] == "perennial"
+        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "perennial"
+        if (one["apiVersion"], one["kind"]) != KEDA:
+            kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+        if one["kind"] == "Deployment":
+            written = of("Deployment", one["metadata"]["name"])
+            assert one["spec"]["selector"] == written["spec"]["selector"], "a selector cannot be changed later"
+            [only] = one["spec"]["template"]["spec"]["containers"]
+            assert only["image"] == "perennial:0.1.0"
