@@ -83,6 +83,11 @@ class StateSpec(Mapping[str, LeafSpec]):
         """Bytes of one session's state."""
         return sum(leaf.nbytes for leaf in self.values())
 
+    @property
+    def window(self) -> int | None:
+        """Positions that are attended to exactly, the length of the longest ring; None where there is no ring."""
+        return max((s.shape[s.ring_axis] for s in self.values() if s.ring_axis is not None), default=None)
+
     def hash(self) -> str:
         """16 hex digits that change with any name, shape, dtype or ring axis: a state is loaded only by its like."""
         return spec_hash((n, s.shape, str(s.dtype).removeprefix("torch."), s.ring_axis) for n, s in self.items())

@@ -111,7 +111,7 @@ async def run(settings: Settings) -> None:
             "tokenizer": tokenizer.fingerprint,
             "state_bytes": loaded.model.spec.nbytes,
             "state_spec": loaded.model.spec.hash(),
-            "window": settings.sliding_window,
+            "window": loaded.model.spec.window,
             "slots": settings.slots,
             "running": len(worker.claims.held),
             "waiting": stats.waiting,

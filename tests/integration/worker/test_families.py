@@ -18,6 +18,7 @@ pytestmark = pytest.mark.timeout(400)
 RUN = {"temperature": 0.8, "ignore_eos": True}
 LONG = 400  # tokens: a second or more for a tiny model, so that a worker is killed before it is done
 QUICK = "hybrid"  # in the normal run; it has a state space's leaves and a window's
+WINDOWS = {"hybrid": 16, "senri": 32}  # its own, and what the server is set to
 
 CASES = [pytest.param(family, marks=[] if family == QUICK else [pytest.mark.full]) for family in FAMILIES]
 
@@ -61,7 +62,7 @@ def test_it_is_served_streamed_killed_resumed_and_forked(family: str, valkey: Em
         for one in (session, forked["id"]):
             went_on = generate(server.url, prompt="de", seed=2, session_id=one, max_tokens=20, **RUN)
             assert went_on.token_ids == expected
-        look(server, session, len(text) + 22)
+        look(server, session, len(text) + 22, WINDOWS.get(family))
 
         server.kill()
         server.start()
@@ -72,10 +73,11 @@ def test_it_is_served_streamed_killed_resumed_and_forked(family: str, valkey: Em
         refused(server)
 
 
-def look(server: Serve, session: str, position: int) -> None:
-    """What is said of the session and of its memory is of this family."""
+def look(server: Serve, session: str, position: int, window: int | None) -> None:
+    """What is said of the session and of its memory is of this family: one without rings has no window to leave."""
     told = server.session(session)
     assert told["position"] == position
+    assert told["window_start"] == (None if window is None else position - window)
     memory = httpx.get(f"{server.url}/v1/sessions/{session}/memory", timeout=60).raise_for_status().json()
     assert memory["matrices"]
     assert all(matrix["norm"] >= 0 for matrix in memory["matrices"])

@@ -24,6 +24,13 @@ def test_spec_has_position_and_pending_and_counts_its_bytes() -> None:
     assert SPEC.nbytes == 8 + 8 + 2 * 8 * 3 * 2 + 9 * 4
 
 
+def test_the_window_is_the_longest_ring() -> None:
+    assert SPEC.window == 8
+    longer = LeafSpec((9, 2), torch.float32, "another", ring_axis=0)
+    assert StateSpec({"ring": SPEC["ring"], "another": longer}).window == 9
+    assert StateSpec({"M": SPEC["M"]}).window is None
+
+
 @pytest.mark.parametrize(
     "other",
     [
