@@ -11,6 +11,8 @@ import torch
 from model.kernels import WindowSpec, rope_frequencies
 from model.kernels.cpu import CpuOps
 from model.kernels.emit import cpu_features
+from model.selective_scan import Selective
+from model.ssd import Dual
 from model.weights import Q4_1, Q8_0
 
 
@@ -29,7 +31,25 @@ def results() -> list[torch.Tensor]:
     sinks = {name: torch.zeros(2, 1, 2, 32).bfloat16() for name in ("sink_k", "sink_v")}
     attended = ops.window_attention(torch.randn(40, spec.qkv_width, generator=g), rope, **leaves, **sinks)
     rows = [ops.swiglu(x), ops.add_norm(x.clone(), x, torch.ones(96), 1e-5)]
-    return [*products, attended, *rows, *(leaf.float() for leaf in (leaves | sinks).values())]
+    return [*products, attended, *rows, *(leaf.float() for leaf in (leaves | sinks).values()), *state_spaces(ops, g)]
+
+
+def state_spaces(ops: CpuOps, g: torch.Generator) -> list[torch.Tensor]:
+    """The recurrences of Mamba and Mamba-2, what stands around them, and the states they end in."""
+    lengths, n, d, H, N, P = torch.tensor([6, 3]), 12, 24, 2, 5, 16
+    conv, h, S = torch.zeros(2, 3, d), torch.zeros(2, N, d), torch.zeros(2, H, N, P)
+    x, z, dt, B, C = (torch.randn(n, width, generator=g) for width in (d, d, d, N, N))
+    selective = Selective(-torch.rand(N, d, generator=g), torch.ones(d), torch.zeros(d))
+    dual = Dual(-torch.rand(H, generator=g), torch.ones(H), torch.zeros(H))
+    u, w = torch.randn(2, n, H * P, generator=g)
+    y = ops.ssd(u, dt[:, :H], B, C, dual, state=S, lengths=lengths)
+    return [
+        ops.causal_conv(x, torch.randn(4, d, generator=g), None, state=conv, lengths=lengths),
+        ops.selective_scan(x, dt, B, C, z, selective, state=h, lengths=lengths),
+        y,
+        ops.gated_norm(y, w, torch.ones(H * P), 1e-5, 2, False),
+        *(conv, h, S),
+    ]
 
 
 @pytest.mark.full
