@@ -22,7 +22,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from model import catalogue
+from model import catalogue, smt_command
 from model.training import options as evaluation
 from model.training.trainer import command as training
 from server import inspection
@@ -40,6 +40,7 @@ COMMANDS = {
     "generate": "Complete a text here and now, without server or session.",
     "evaluate": evaluation.SUMMARY,
     **training.SUMMARIES,
+    "assemble": smt_command.SUMMARY,
     "models": catalogue.SUMMARY,
     "inspect": inspection.SUMMARY,
     "key": "Make an API key: show it this once, and the hash of it that is configured.",
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
             "evaluate": f"{evaluation.EPILOG} {EPILOG}",
             "inspect": inspection.EPILOG,
             "models": catalogue.EPILOG,
+            "assemble": smt_command.EPILOG,
             **dict.fromkeys(training.SUMMARIES, training.EPILOG),
         }.get(name, EPILOG)
         sub = commands.add_parser(
@@ -79,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
             inspection.add_arguments(sub)
         if name == "models":
             catalogue.add_arguments(sub)
+        if name == "assemble":
+            smt_command.add_arguments(sub)
         if name in training.SUMMARIES:
             training.add_arguments(name, sub)
         if name == "key":
@@ -151,6 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if command == "models":
             return _offline(catalogue.run, given)
+        if command == "assemble":
+            return _offline(smt_command.run, given)
         if command in training.SUMMARIES:
             return _offline(partial(training.run, command), given)
         settings = load_settings(flags)

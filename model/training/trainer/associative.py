@@ -22,7 +22,7 @@ from model.training.trainer import checkpoint
 from model.training.trainer.families import trainable
 from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Associative, TrainingError
-from model.training.trainer.task import Figures, device_of, initialise, products_in
+from model.training.trainer.task import Figures, device_of, products_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,7 @@ class AssociativeTask:
             raise TrainingError(f"pairs: {s.pairs[1]} keys need a vocab_size of at least {3 * s.pairs[1]}")
         self.config = {"dtype": "float32", **s.model, "vocab_size": vocab}
         self.device = device_of(s.device)
-        self.model = trainable(self.config)
-        initialise(self.model, s.seed)
+        self.model = trainable(self.config, s.seed)
         self.model.to(self.device)
         self._window = int(self.config.get("sliding_window_size") or self.config.get("chunk_size") or 0)
         if not self._window:

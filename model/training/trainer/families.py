@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from model import rsm_config, senri_config
+import torch
+
+from model import rsm_config, senri_config, smt_config
 from model.rsm_unroll import RsmUnroll
+from model.smt_unroll import SmtUnroll
+from model.training.trainer.task import initialise
 from model.unroll import Unroll
 from model.weights import WeightsError
 
-Network = Unroll | RsmUnroll
+Network = Unroll | RsmUnroll | SmtUnroll
 TRAINABLE: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
     "rsm": lambda config: RsmUnroll(rsm_config.Config.from_hf(config)),
+    "smt": lambda config: SmtUnroll(smt_config.Config.from_hf(config)),
     "senri": lambda config: Unroll(senri_config.Config.from_hf(config)),
 }
 
 
-def trainable(config: Mapping[str, Any]) -> Network:
+def trainable(config: Mapping[str, Any], seed: int) -> Network:
     """A new model of the shape of a config.json's fields; its parameters are named as a checkpoint's.
 
     Raises `WeightsError` for a `model_type` that is not trained here, or a field that does not fit.
@@ -25,4 +30,9 @@ def trainable(config: Mapping[str, Any]) -> Network:
     model_type = str(config.get("model_type"))
     if model_type not in TRAINABLE:
         raise WeightsError(f"model_type {model_type!r} is not trained here; known are {', '.join(sorted(TRAINABLE))}")
-    return TRAINABLE[model_type](config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = TRAINABLE[model_type](config)
+    if isinstance(model, Unroll):  # made for checkpoints; the others begin as they should
+        initialise(model, seed)
+    return model

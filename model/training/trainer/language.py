@@ -23,7 +23,7 @@ from model.training.trainer import checkpoint, texts
 from model.training.trainer.families import trainable
 from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Language, TrainingError
-from model.training.trainer.task import Figures, device_of, initialise, products_in
+from model.training.trainer.task import Figures, device_of, products_in
 
 
 class LanguageTask:
@@ -44,8 +44,7 @@ class LanguageTask:
         self._text, self._held = text[:-judged], text[-judged:]
         self.config = checkpoint.complete(s.model, tokenizer.vocab_size, tokenizer)
         self.device = device_of(s.device)
-        self.model = trainable(self.config)
-        initialise(self.model, s.seed)
+        self.model = trainable(self.config, s.seed)
         self.model.to(self.device)
         self._state = State.zeros(self.model.spec, s.rows, self.device)
 

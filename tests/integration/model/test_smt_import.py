@@ -181,3 +181,19 @@ def test_says_what_does_not_fit(gpt2: Path, mamba: Path, tmp_path: Path) -> None
     with pytest.raises(WeightsError, match="activation_function is 'relu'"):
         assemble(other, mamba, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command(gpt2: Path, mamba: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`perennial assemble` says what was loaded, and what it wrote is served."""
+    from server.cli import main
+
+    out = tmp_path / "smt"
+    flags = ["--n", "3", "--m", "9", "--stride", "4", "--out", str(out)]
+    assert main(["assemble", str(gpt2), "--mamba", str(mamba), *flags]) == 0
+    told = capsys.readouterr().out
+    assert "transformer.h.*.attn.c_attn.weight ← " in told
+    assert "begun at random, nothing was loaded into them: 2 tensors" in told
+    assert load_model(out, choose_ops("ref"), sliding_window_size=512).architecture == "smt"
+    assert main(["assemble", str(gpt2), "--stride", "99", "--out", str(tmp_path / "no")]) == 1
+    assert "stride (99) must be at most m_input_tokens (50)" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -124,9 +124,23 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
-def test_a_text_is_learned_and_served(language: dict[str, Any], tmp_path: Path) -> None:
+SMT = {
+    "model_type": "smt",
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_ssm_outputs": 2,
+    "m_input_tokens": 6,
+    "stride": 4,
+    "ssm_num_layers": 1,
+    "ssm_state_size": 4,
+}
+
+
+@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    go(parse({**language, "steps": 60, "evaluate_every": 30}, "here"), folder)
+    go(parse({**language, "model": model, "steps": 60, "evaluate_every": 30}, "here"), folder)
     results = json.loads((folder / "results.json").read_text())
     first, last = (r for r in read_history(folder) if "validation_loss" in r)
     assert last["validation_loss"] < first["validation_loss"] < 5.0
