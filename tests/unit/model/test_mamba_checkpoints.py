@@ -221,3 +221,37 @@ def test_quantised_layers_serve_these_too(family: str, kind: str) -> None:
     assert (close - dense).square().mean().sqrt() < 0.1 * dense.std()
     assert not torch.equal(close, dense)
     torch.testing.assert_close(run(make_ops("ref"), dense=False), dense, rtol=0, atol=1e-4)
+
+
+# --- their tokeniser ---
+
+
+def test_a_tokeniser_made_as_theirs_is_read(tmp_path: Path) -> None:
+    """gpt-neox's: one token begins and ends a text, none is put in front; runs of spaces are tokens that are no special
+    ones; no chat template."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    from model.tokenizer import load_tokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    names = ["<|endoftext|>", "<|padding|>", *letters]
+    backend = Tokenizer(models.BPE({name: i for i, name in enumerate(names)}, []))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names[:2]])
+    backend.add_tokens([AddedToken(" " * n, special=False, normalized=True) for n in (4, 3, 2)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    named = dict.fromkeys(("bos_token", "eos_token", "unk_token"), names[0])
+    settings = {"tokenizer_class": "GPTNeoXTokenizer", "add_prefix_space": False, **named}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = load_tokenizer(tmp_path, None)
+    assert (tokenizer.bos_id, tokenizer.eos_ids, tokenizer.add_bos) == (0, frozenset({0}), False)
+    assert tokenizer.chat is None
+    text = "def f(x):\n    return  x   # é\n"
+    ids = tokenizer.encode(text, specials=False)
+    assert tokenizer.decode(ids) == text
+    assert backend.token_to_id("    ") in ids
+    assert tokenizer.encode("a<|endoftext|>", specials=True)[-1] == 0
+    assert 0 not in tokenizer.encode("a<|endoftext|>", specials=False)
