@@ -131,6 +131,13 @@ REQUESTS = st.builds(
 @given(REQUESTS.filter(lambda r: all(not isinstance(v, float) or math.isfinite(v) for v in r.sampling.values())))
 def test_a_request_comes_back_as_it_was(request_: TurnRequest) -> None:
     assert decode_request("gen", encode_request(request_)) == request_
+    traced = replace(request_, trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    assert decode_request("gen", encode_request(traced)) == traced
+
+
+def test_a_request_that_nobody_traces_is_as_the_version_before_wrote_it() -> None:
+    """Its workers, side by side with ours during an upgrade, refuse a name that they do not know."""
+    assert b"trace" not in encode_request(TurnRequest((1,), 2, {"seed": 3}))
 
 
 JSON = st.recursive(
