@@ -6,6 +6,7 @@ Where a width is no multiple of 8 the operation is the reference's, a token at a
 from __future__ import annotations
 
 import struct
+from array import array
 
 import torch
 from torch import Tensor
@@ -29,14 +30,19 @@ def strided(x: Tensor, rows: int, width: int) -> tuple[int, int]:
     """
     if x.dtype != torch.float32 or x.shape != (rows, width) or (width > 1 and x.stride(1) != 1):
         raise ValueError(f"expected float32 {(rows, width)} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
-    return x.data_ptr(), x.stride(0) * x.itemsize
+    return x.data_ptr(), 4 * x.stride(0)
 
 
 def leaf(x: Tensor, *shape: int) -> tuple[int, int]:
     """The address of a state's leaf, and the bytes between its rows. Raises ValueError where it does not fit."""
-    if x.dtype != torch.float32 or x.shape != shape or (len(x) and not x[0].is_contiguous()):
+    apart, *strides = x.stride()
+    within = 1  # numbers in what lies behind an axis: its stride, in a row without gaps
+    for size, stride in zip(reversed(shape[1:]), reversed(strides), strict=False):
+        fits = stride == within or size == 1
+        within = within * size if fits else -1
+    if x.dtype != torch.float32 or x.shape != shape or within < 0:
         raise ValueError(f"expected float32 {shape} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
-    return x.data_ptr(), x.stride(0) * x.itemsize
+    return x.data_ptr(), 4 * apart
 
 
 def whole(x: Tensor, *shape: int) -> int:
@@ -52,7 +58,7 @@ class CpuStateSpaces:
     pool: Pool
 
     def causal_conv(self, x: Tensor, taps: Tensor, bias: Tensor | None, *, state: Tensor, lengths: Tensor) -> Tensor:
-        (N, C), K, rows = x.shape, len(taps), len(lengths)
+        (N, C), K, rows = x.shape, taps.shape[0], lengths.shape[0]
         if C % LANES:
             return _REF.causal_conv(x, taps, bias, state=state, lengths=lengths)
         out, lengths = torch.zeros(N, C), lengths.contiguous()
@@ -61,7 +67,8 @@ class CpuStateSpaces:
         T = N // rows
         per_row = -(-T // TOKENS)
         scratch = torch.empty(rows * per_row * K, dtype=torch.int64)
-        words = torch.tensor(
+        words = array(
+            "q",
             [
                 *strided(x, rows * T, C),
                 whole(taps, K, C),
@@ -75,9 +82,9 @@ class CpuStateSpaces:
                 TOKENS,
                 per_row,
                 scratch.data_ptr(),
-            ]
+            ],
         )
-        kernels, at = ssm_kernels(), words.data_ptr()
+        kernels, at = ssm_kernels(), words.buffer_info()[0]
         with self.pool.lock:
             self.pool.run(phase(kernels.conv, rows * per_row, at), phase(kernels.tails, rows, at))
         return out
@@ -94,7 +101,7 @@ class CpuStateSpaces:
         state: Tensor,
         lengths: Tensor,
     ) -> Tensor:
-        (n, d), N, rows = x.shape, B.shape[1], len(lengths)
+        (n, d), N, rows = x.shape, B.shape[1], lengths.shape[0]
         if d % LANES:
             return _REF.selective_scan(x, dt, B, C, z, fixed, state=state, lengths=lengths)
         out, lengths = torch.zeros(n, d), lengths.contiguous()
@@ -105,7 +112,8 @@ class CpuStateSpaces:
         scratch = torch.empty(items * (2 + 2 * N) * BLOCK)
         inputs = [strided(x, n, d), strided(dt, n, d), (0, 0) if z is None else strided(z, n, d)]
         inputs += [strided(B, n, N), strided(C, n, N)]
-        words = torch.tensor(
+        words = array(
+            "q",
             [
                 *(address for address, _ in inputs),
                 *(apart for _, apart in inputs),
@@ -119,16 +127,16 @@ class CpuStateSpaces:
                 d,
                 N,
                 scratch.data_ptr(),
-            ]
+            ],
         )
         with self.pool.lock:
-            self.pool.run(phase(ssm_kernels().scan, items, words.data_ptr()))
+            self.pool.run(phase(ssm_kernels().scan, items, words.buffer_info()[0]))
         return out
 
     def ssd(
         self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, fixed: Dual, *, state: Tensor, lengths: Tensor
     ) -> Tensor:
-        n, (rows, H, N, P) = len(x), state.shape
+        n, (rows, H, N, P) = x.shape[0], state.shape
         if P % LANES:
             return _REF.ssd(x, dt, B, C, fixed, state=state, lengths=lengths)
         out, lengths = torch.zeros(n, H * P), lengths.contiguous()
@@ -140,7 +148,8 @@ class CpuStateSpaces:
             raise ValueError(f"B of width {B.shape[1]} is not of groups of {N} that share {H} heads evenly")
         inputs = [strided(x, n, H * P), strided(dt, n, H), strided(B, n, groups * N), strided(C, n, groups * N)]
         scratch = torch.empty(rows * H * N * P if n >= MANY * rows else 0)
-        words = torch.tensor(
+        words = array(
+            "q",
             [
                 *(address for address, _ in inputs),
                 *(apart for _, apart in inputs),
@@ -158,10 +167,10 @@ class CpuStateSpaces:
                 N,
                 vectors,
                 scratch.data_ptr(),
-            ]
+            ],
         )
         with self.pool.lock:
-            self.pool.run(phase(ssd_kernels().ssd, rows * H * (P // (LANES * vectors)), words.data_ptr()))
+            self.pool.run(phase(ssd_kernels().ssd, rows * H * (P // (LANES * vectors)), words.buffer_info()[0]))
         return out
 
     def gated_norm(self, y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_first: bool) -> Tensor:
