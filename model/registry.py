@@ -12,6 +12,7 @@ from typing import Any
 
 from model import hybrid, mamba, mamba2, rsm, senri, smt
 from model.kernels import Ops
+from model.overlay import Overlaid
 from model.state import Model
 from model.weights import Checkpoint, Tensors, WeightsError, open_checkpoint
 
@@ -61,7 +62,7 @@ class Loaded:
 
     architecture: str
     model: Model
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | Overlaid
     fingerprint: str
 
 
@@ -74,13 +75,17 @@ def architecture_of(checkpoint: Checkpoint) -> str:
     return MODEL_TYPES[model_type]
 
 
-def load_model(model: str | Path, ops: Ops, **overrides: Any) -> Loaded:
-    """Open, check and prepare a model: a directory, a GGUF file, a name. `overrides` are fields of its configuration.
+def load_model(model: str | Path, ops: Ops, *, memory: Path | None = None, **overrides: Any) -> Loaded:
+    """Open, check and prepare a model: a directory, a GGUF file, a name. memory: a trained one, laid over it
+    (`model.overlay`). `overrides` are fields of its configuration.
 
     Raises `WeightsError` naming the file and the tensor, or the field, that does not fit.
     """
-    checkpoint = open_checkpoint(model)
-    name = architecture_of(checkpoint)
+    opened = open_checkpoint(model)
+    name = architecture_of(opened)
+    if memory is not None and name != "senri":
+        raise WeightsError(f"{memory}: a memory is laid over a Llama; {opened.path} is a {name}")
+    checkpoint = opened if memory is None else Overlaid(opened, memory)
     architecture = ARCHITECTURES[name]
     built = architecture.model(architecture.configure(checkpoint.config, **overrides), checkpoint, ops)
     return Loaded(name, built, checkpoint, f"{checkpoint.fingerprint[:16]}-{built.spec.hash()}")

@@ -30,7 +30,7 @@ def complete(settings: Settings, text: str, *, max_tokens: int, temperature: flo
         tokens = [tokenizer.bos_id, *tokens]
     dtype = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
     ops = choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
-    loaded = load_model(settings.model, ops, sliding_window_size=settings.sliding_window)
+    loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
     decoder = tokenizer.decoder()
     for drawn in generate(loaded.model, tokens, params, max_tokens, stop_ids=tokenizer.eos_ids):
         if drawn.token not in tokenizer.eos_ids:

@@ -26,5 +26,5 @@ def measure(settings: Settings, options: Options, *, command: Sequence[str], say
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
     dtype = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
     ops = choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
-    source = Source(settings.model, ops, tokenizer, settings.sliding_window)
+    source = Source(settings.model, ops, tokenizer, settings.sliding_window, settings.memory)
     evaluate(source, options, command=["perennial", *command], say=say)

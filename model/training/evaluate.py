@@ -38,17 +38,18 @@ from model.training.subject import Bench, Kind, Subject
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The model to be measured, and how to run it. window: W, as it is served."""
+    """The model to be measured, and how to run it. window: W, as it is served; memory: a trained one laid over it."""
 
     model: str | Path
     ops: Ops
     tokenizer: Tokenizer
     window: int
+    memory: Path | None = None
 
     def load(self, kind: Kind, longest: int = 0) -> Loaded:
         """One of the three subjects; longest: tokens of the longest text that `full` attention will read."""
         if kind == "own":
-            return load_model(self.model, self.ops, sliding_window_size=self.window)
+            return load_model(self.model, self.ops, memory=self.memory, sliding_window_size=self.window)
         window = self.window if kind == "window" else -(-max(longest, self.window) // 64) * 64
         return load_model(self.model, self.ops, sliding_window_size=window, memory_layer_indices=())
 

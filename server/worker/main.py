@@ -57,7 +57,7 @@ def load(settings: Settings) -> tuple[Loaded, Tokenizer]:
         state_dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
     )
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
-    loaded = load_model(settings.model, ops, sliding_window_size=settings.sliding_window)
+    loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
     ops.warm_up()
     if ops.name != "ref":
         # The backend has its own threads by now. What is left to torch is small, and its threads would wait for each

@@ -151,6 +151,8 @@ def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str,
     logits, _ = loaded.model.advance(*as_rows([[5, 6, 7]]), state)
     assert logits.shape == (1, loaded.model.vocab_size)
     assert json.loads((folder / "best" / "training.json").read_text())["task"] == "language"
+    with pytest.raises(WeightsError, match=f"is a {model['model_type']}"):
+        load_model(folder / "best", choose_ops("ref"), memory=Path("any"))
 
 
 def test_a_memory_is_laid_over_its_model(recall: dict[str, Any], tmp_path: Path) -> None:
@@ -182,6 +184,12 @@ def test_a_memory_is_laid_over_its_model(recall: dict[str, Any], tmp_path: Path)
         State.zeros(Config.from_hf(checkpoint.config, sliding_window_size=16).state_spec(torch.float32), 1),
     )
     assert not torch.allclose(without[0], logits[0], atol=2e-3)
+    file = folder / "last" / "memory.safetensors"
+    laid = load_model(settings.base, choose_ops("ref"), memory=file, sliding_window_size=16)
+    assert laid.fingerprint != load_model(settings.base, choose_ops("ref"), sliding_window_size=16).fingerprint
+    again, _ = laid.model.advance(*as_rows([text]), State.zeros(laid.model.spec, 1))
+    assert torch.equal(again, logits)
+    assert main(["generate", "the cat", "--model", settings.base, "--memory", str(file), "--max-tokens", "3"]) == 0
     other = open_checkpoint(tiny_checkpoint(tmp_path / "other", seed=5))
     with pytest.raises(WeightsError, match="was trained for the model"):
         Overlaid(other, folder / "last" / "memory.safetensors")
