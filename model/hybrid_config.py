@@ -13,11 +13,16 @@ from typing import Any
 import torch
 
 from model.mamba2_config import Sizes
+from model.mamba_config import check_counts, check_positive
 from model.mamba_memory import writes_leaf
 from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
 
 MAMBA, WINDOW = "mamba2", "window"
+_COUNTS = (
+    *("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "sliding_window_size"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +56,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
-        for field in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "sliding_window_size"):
-            if getattr(self, field) < 1:
-                raise WeightsError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        check_counts(values, _COUNTS)
+        check_positive(values, ("rope_theta", "rms_norm_eps"))
         if len(self.layer_types) != self.num_hidden_layers:
             raise WeightsError(
                 f"layer_types names {len(self.layer_types)} layers; num_hidden_layers is {self.num_hidden_layers}: "
@@ -61,12 +66,12 @@ class Config:
             )
         if odd := sorted({kind for kind in self.layer_types if kind not in (MAMBA, WINDOW)}):
             raise WeightsError(f"layer_types names {odd[0]!r}; each must be {MAMBA!r} or {WINDOW!r}")
-        if self.num_key_value_heads < 1 or self.num_attention_heads % self.num_key_value_heads:
+        if self.num_attention_heads % self.num_key_value_heads:
             raise WeightsError(
                 f"num_attention_heads ({self.num_attention_heads}) must be a multiple of "
                 f"num_key_value_heads ({self.num_key_value_heads})"
             )
-        if self.head_dim < 2 or self.head_dim % 2:
+        if self.head_dim % 2:
             raise WeightsError(f"head_dim is {self.head_dim}; RoPE turns pairs, so it must be even")
         if not 0 <= self.num_sink_tokens < self.sliding_window_size:
             raise WeightsError(
@@ -104,18 +109,20 @@ class Config:
         required = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
         if missing := [name for name in required if name not in values]:
             raise WeightsError(f"the configuration lacks {', '.join(missing)}")
+        check_counts(values, required)
         heads = values["num_attention_heads"]
         values.setdefault("num_key_value_heads", heads)
-        if "head_dim" not in values and (heads < 1 or values["hidden_size"] % heads):
+        if "head_dim" not in values and values["hidden_size"] % heads:
             raise WeightsError(
                 f"num_attention_heads ({heads}) must divide hidden_size ({values['hidden_size']}), or name head_dim"
             )
-        values.setdefault("head_dim", values["hidden_size"] // max(heads, 1))
+        values.setdefault("head_dim", values["hidden_size"] // heads)
         alternating = [(MAMBA, WINDOW)[i % 2] for i in range(values["num_hidden_layers"])]
         values["layer_types"] = tuple(values.get("layer_types", alternating))
         width = values.get("mamba_head_dim", 64)
         if "mamba_num_heads" not in values:
-            if width < 1 or 2 * values["hidden_size"] % width:
+            check_counts({"mamba_head_dim": width}, ["mamba_head_dim"])
+            if 2 * values["hidden_size"] % width:
                 raise WeightsError(
                     f"mamba_head_dim ({width}) must divide 2 · hidden_size ({2 * values['hidden_size']}), or name "
                     "mamba_num_heads"

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from model.mamba_config import check_counts, check_positive, check_width
 from model.mamba_memory import writes_leaf
 from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
@@ -39,11 +40,10 @@ class Sizes:
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
-        for field in ("hidden_size", "num_heads", "head_dim", "state_size", "n_groups"):
-            if getattr(self, field) < 1:
-                raise WeightsError(f"{field} is {getattr(self, field)}; it must be at least 1")
-        if self.conv_kernel < 2:
-            raise WeightsError(f"conv_kernel is {self.conv_kernel}; it must be at least 2 (published models have 4)")
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        check_counts(values, ("hidden_size", "num_heads", "head_dim", "state_size", "n_groups"))
+        check_positive(values, ["layer_norm_epsilon"])
+        check_width(self.conv_kernel)
         if self.num_heads % self.n_groups:
             raise WeightsError(
                 f"num_heads ({self.num_heads}) must be a multiple of n_groups ({self.n_groups}): a group's B and C are "
@@ -87,9 +87,7 @@ class Config(Sizes):
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
         Sizes.__post_init__(self)
-        for field in ("vocab_size", "num_hidden_layers"):
-            if getattr(self, field) < 1:
-                raise WeightsError(f"{field} is {getattr(self, field)}; it must be at least 1")
+        check_counts({f.name: getattr(self, f.name) for f in fields(self)}, ("vocab_size", "num_hidden_layers"))
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], **overrides: Any) -> Config:
@@ -119,7 +117,9 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
         raise WeightsError("the configuration lacks hidden_size")
     # `transformers`' own defaults, which its published configurations may leave out
     values = {"head_dim": 64, "n_groups": 8} | values
+    check_counts(values, ["hidden_size", "head_dim", "n_groups"])
     expand, E, P = config.get("expand", 2), values["hidden_size"], values["head_dim"]
+    check_positive({"expand": expand}, ["expand"])
     if expand * E % P:
         raise WeightsError(
             f"expand · hidden_size ({expand * E}) must be a multiple of head_dim ({P}): every head has head_dim columns"

@@ -7,7 +7,7 @@ field and what would do. It knows nothing of weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 from model.mamba_memory import writes_leaf
 from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
+
+_COUNTS = ("hidden_size", "num_hidden_layers", "intermediate_size", "time_step_rank", "state_size")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +37,10 @@ class Sizes:
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
-        for field in ("hidden_size", "num_hidden_layers", "intermediate_size", "time_step_rank", "state_size"):
-            if getattr(self, field) < 1:
-                raise WeightsError(f"{field} is {getattr(self, field)}; it must be at least 1")
-        if self.conv_kernel < 2:
-            raise WeightsError(f"conv_kernel is {self.conv_kernel}; it must be at least 2 (published models have 4)")
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        check_counts(values, _COUNTS)
+        check_positive(values, ["layer_norm_epsilon"])
+        check_width(self.conv_kernel)
 
     def leaf_specs(self) -> dict[str, LeafSpec]:
         """The leaves of a session, `conv.{i}` and `ssm.{i}` of layer i: float32, zeros at the beginning."""
@@ -61,8 +62,7 @@ class Config(Sizes):
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
         Sizes.__post_init__(self)
-        if self.vocab_size < 1:
-            raise WeightsError(f"vocab_size is {self.vocab_size}; it must be at least 1")
+        check_counts({"vocab_size": self.vocab_size}, ["vocab_size"])
 
     @classmethod
     def from_hf(cls, config: Mapping[str, Any], **overrides: Any) -> Config:
@@ -72,6 +72,31 @@ class Config(Sizes):
     def state_spec(self) -> StateSpec:
         """The leaves of one session."""
         return StateSpec(self.leaf_specs() | {"writes": writes_leaf(self.num_hidden_layers)})
+
+
+def check_counts(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise `WeightsError` for one of these fields that is no whole number of at least 1."""
+    for name in names:
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise WeightsError(f"{name} is {value!r}; it must be a whole number")
+        if value < 1:
+            raise WeightsError(f"{name} is {value}; it must be at least 1")
+
+
+def check_positive(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise `WeightsError` for one of these fields that is no number above 0."""
+    for name in names:
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
+            raise WeightsError(f"{name} is {value!r}; it must be a number above 0")
+
+
+def check_width(conv_kernel: int) -> None:
+    """Raise `WeightsError` for a convolution that would keep no tail."""
+    check_counts({"conv_kernel": conv_kernel}, ["conv_kernel"])
+    if conv_kernel < 2:
+        raise WeightsError(f"conv_kernel is {conv_kernel}; it must be at least 2 (published models have 4)")
 
 
 def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +112,7 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
         raise WeightsError(f"the configuration lacks {', '.join(missing)}")
     if any(f.name == "vocab_size" for f in fields(cls)) and "vocab_size" not in values:
         raise WeightsError("the configuration lacks vocab_size")
+    check_counts(values, ["hidden_size"])
     E = values["hidden_size"]
     values.setdefault("intermediate_size", int(config.get("expand", 2) * E))
     if values.get("time_step_rank", "auto") == "auto":

@@ -102,6 +102,9 @@ def test_silent_fields_are_sambas_pattern() -> None:
         ({"mamba_n_groups": 3}, r"fields mamba_…\): num_heads \(2\) must be a multiple of n_groups \(3\)"),
         ({"mamba_state_size": 0}, "state_size is 0"),
         ({"intermediate_size": None}, "lacks intermediate_size"),
+        ({"hidden_size": "64"}, "hidden_size is '64'; it must be a whole number"),
+        ({"vocab_size": 9.5}, "vocab_size is 9.5; it must be a whole number"),
+        ({"rms_norm_eps": 0}, "rms_norm_eps is 0; it must be a number above 0"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:

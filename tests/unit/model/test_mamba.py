@@ -84,6 +84,9 @@ def test_the_stack_reads_embeddings_step_by_step() -> None:
         ({"state_size": 0}, "state_size is 0; it must be at least 1"),
         ({"conv_kernel": 1}, "conv_kernel is 1; it must be at least 2"),
         ({"vocab_size": None}, "lacks vocab_size"),
+        ({"hidden_size": "64"}, "hidden_size is '64'; it must be a whole number"),
+        ({"vocab_size": 9.5}, "vocab_size is 9.5; it must be a whole number"),
+        ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon is 'small'; it must be a number above 0"),
         ({"hidden_size": None}, "lacks hidden_size"),
     ],
 )

@@ -98,6 +98,9 @@ def test_silent_fields_are_what_transformers_assumes() -> None:
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
         ({"conv_kernel": 1}, "conv_kernel is 1; it must be at least 2"),
         ({"vocab_size": None}, "lacks vocab_size"),
+        ({"hidden_size": "64"}, "hidden_size is '64'; it must be a whole number"),
+        ({"vocab_size": 9.5}, "vocab_size is 9.5; it must be a whole number"),
+        ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon is 'small'; it must be a number above 0"),
         ({"hidden_size": None}, "lacks hidden_size"),
     ],
 )
