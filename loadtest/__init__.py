@@ -5,6 +5,7 @@
     run        closed and open loop, within bounds          stats      percentiles, goodput, errors by kind
     long       one conversation without end, by turns       report     tables, and the last line
     compare    the same run at several servers, in turn     figure     the picture of a long conversation
+    chaos      answers cut and taken up again, compared
 
 It imports nothing of the server or the model: what it knows of them is their HTTP surface.
 """

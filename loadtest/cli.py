@@ -1,6 +1,7 @@
 """`perennial-loadtest` and `python -m loadtest`: flags in, a table and a last line of JSON out.
 
-Exit codes: 0 where answers came whole, 1 where none did, 2 for flags that are wrong or a server that cannot be tested.
+Exit codes: 0 where answers came whole (`chaos`: all of them), 1 where none did, 2 for flags that are wrong or a server
+that cannot be tested.
 SIGINT and SIGTERM end a run early; what was measured is told all the same.
 """
 
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from loadtest import compare, long, report
+from loadtest import chaos, compare, long, report
 from loadtest.client import Target, TargetError, connections, known
 from loadtest.flags import MOST_TURNS, parser
 from loadtest.run import Closed, Open, run
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for url in given.values():
         if not asked.remote and not _loopback(url):
             root.error(f"{url} is not on this machine; say --remote if it is yours to load")
-    if asked.command in ("closed", "compare") and asked.conversations * asked.turns > MOST_TURNS:
+    if asked.command == "chaos" and asked.api != "native":
+        root.error("chaos: only Perennial's own API can be taken up again")
+    if asked.command in ("closed", "compare", "chaos") and asked.conversations * asked.turns > MOST_TURNS:
         root.error(f"more than {MOST_TURNS} turns in all")
     if asked.command == "long" and asked.png is not None and not _can_draw():
         root.error("--png needs matplotlib: pip install 'perennial[plots]'")
@@ -98,6 +101,7 @@ class _Command:
             "open": self._once,
             "long": self._long,
             "compare": self._compare,
+            "chaos": self._chaos,
         }
         code: int = await made[self.asked.command]()
         return code
@@ -167,6 +171,24 @@ class _Command:
         print(report.comparison(found))
         self._last(rounds={name: [report.figures(one) for one in some] for name, some in found.items()})
         return 0 if any(one.whole for some in found.values() for one in some) else 1
+
+    async def _chaos(self) -> int:
+        asked = self.asked
+        total = asked.conversations * asked.turns
+        with self._bar(total, " answers") as bar:
+            found = await chaos.cut(
+                self.targets["server"],
+                self.workload,
+                conversations=asked.conversations,
+                cuts=asked.cuts,
+                patience_s=asked.patience_s,
+                limit_s=asked.limit_s,
+                stop=self.stop,
+                judged=lambda _: void(bar.update()),
+            )
+        print(report.verdicts(found, total))
+        self._last(asked=total, verdicts=[asdict(one) for one in found])
+        return 0 if len(found) == total and all(one.wrong is None for one in found) else 1
 
 
 def void(_: object) -> None:

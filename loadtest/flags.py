@@ -20,6 +20,7 @@ COMMANDS = {
     "open": "Conversations that begin at a rate, whatever the server can do.",
     "long": "One conversation, on and on: first-token time by turn, with a picture.",
     "compare": "The closed run at several servers in turn: medians and ratios.",
+    "chaos": "Answers cut off and taken up again, while you kill what you like: is every token there, once?",
 }
 EPILOG = (
     "A key is taken from the environment, never from a flag. --api openai drives any server with OpenAI's chat API, "
@@ -108,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     }
     for name, command in made.items():
         _add_target(command)
-        _add_workload(command, turns={"closed": 4, "open": 1, "long": 150, "compare": 2}[name])
+        _add_workload(command, turns={"closed": 4, "open": 1, "long": 150, "compare": 2, "chaos": 3}[name])
     for name in ("closed", "compare"):
         made[name].add_argument("--conversations", type=whole(1, MOST_TURNS), default=16, help="in all")
         made[name].add_argument("--users", type=whole(1, MOST_USERS), default=4, help="conversations at a time")
@@ -123,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
     made["open"].add_argument("--in-flight", type=whole(1, MOST_USERS), default=512, help="at most so many at a time")
     made["compare"].add_argument("--rounds", type=whole(1, 100), default=3, help="of all servers")
     made["long"].add_argument("--png", type=Path, default=None, help="draw the turns into this file")
+    made["chaos"].add_argument("--conversations", type=whole(1, MOST_USERS), default=4, help="all at a time")
+    made["chaos"].add_argument("--cuts", type=whole(0, 1000), default=5, help="of each answer, at most")
+    made["chaos"].add_argument("--patience-s", type=real(0.1, MOST_S), default=60.0, help="without any news, s")
     for name in ("long", "compare"):
         text = "another server with OpenAI's chat API; may be given several times"
         made[name].add_argument("--beside", type=named, action="append", default=[], metavar="NAME=URL", help=text)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from loadtest.chaos import Verdict
 from loadtest.compare import MEASURES, Compared, compared
 from loadtest.long import trend
 from loadtest.stats import Outcome, Slo, Spread, Summary
@@ -86,6 +87,20 @@ def comparison(found: Mapping[str, Sequence[Summary]]) -> str:
     rows += [[name, *map(cell, compared(found, measure).values())] for name, measure in MEASURES.items()]
     counts = [f"{sum(one.whole for one in some)} of {sum(one.asked for one in some)}" for some in found.values()]
     return table([*rows, ["whole answers", *counts]])
+
+
+def verdicts(found: Sequence[Verdict], asked: int) -> str:
+    """What became of answers that were cut."""
+    whole = sum(one.wrong is None for one in found)
+    silence = max((one.silence_s for one in found), default=0.0)
+    lines = [
+        f"{whole} of {asked} answers whole, {sum(one.tokens for one in found)} tokens each heard once, "
+        f"over {sum(one.cuts for one in found)} cuts and {sum(one.breaks for one in found)} other breaks",
+        f"longest silence: {seconds(silence)}",
+    ]
+    if len(found) < asked:
+        lines.append(f"unfinished when the run ended: {asked - len(found)}")
+    return "\n".join([*lines, *(f"wrong: {one.wrong}" for one in found if one.wrong is not None)])
 
 
 def figures(found: Summary) -> dict[str, Any]:

@@ -7,22 +7,24 @@ in an event's JSON.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """kind: its `event` field, "" where there is none. data: its data lines, joined by LF. at: `time.perf_counter`."""
+    """kind, id: its fields `event` and `id`, "" where there are none. data: its data lines, joined by LF. at: by
+    `time.perf_counter`."""
 
     kind: str
     data: bytes
     at: float
+    id: str = ""
 
 
-async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[Event]:
+async def events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[Event, None]:
     """Each event that has data; comments and whatever else a stream may hold are passed over."""
-    kind, data, rest = "", list[bytes](), b""
+    kind, name_of, data, rest = "", "", list[bytes](), b""
     async for chunk in chunks:
         at = time.perf_counter()
         rest += chunk
@@ -36,9 +38,11 @@ async def events(chunks: AsyncIterable[bytes]) -> AsyncIterator[Event]:
                 value = value.removeprefix(b" ")
                 if name == b"event":
                     kind = value.decode(errors="replace")
+                elif name == b"id":
+                    name_of = value.decode(errors="replace")
                 elif name == b"data":
                     data.append(value)
                 continue
             if data:
-                yield Event(kind, b"\n".join(data), at)
-            kind, data = "", []
+                yield Event(kind, b"\n".join(data), at, name_of)
+            kind, name_of, data = "", "", []

@@ -135,3 +135,15 @@ def test_servers_are_compared_round_by_round(url: str, key: str) -> None:
     for name in ("server", "peer"):
         assert [one["whole"] for one in last["rounds"][name]] == [4, 4]
     assert "1.00× (1.00–1.00)" in out
+
+
+def test_answers_that_are_cut_again_and_again_are_whole(url: str, key: str) -> None:
+    flags = ("chaos", "--conversations", "3", "--turns", "2", "--cuts", "4", "--quiet", "--words", "3")
+    process = start(url, key, *flags, "--tokens", "60:90")
+    out, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors + out
+    found = json.loads(out.splitlines()[-1])
+    assert found["asked"] == len(found["verdicts"]) == 6
+    assert all(one["wrong"] is None and 60 <= one["tokens"] <= 90 for one in found["verdicts"])
+    assert sum(one["cuts"] for one in found["verdicts"]) >= 12
+    assert "6 of 6 answers whole" in out

@@ -34,6 +34,13 @@ async def test_any_cut_gives_the_same_events(size: int) -> None:
     assert await read(STREAM[at : at + size] for at in range(0, len(STREAM), size)) == WHOLE
 
 
+async def test_an_id_is_its_own_events_only() -> None:
+    async def given() -> AsyncIterator[bytes]:
+        yield STREAM
+
+    assert [event.id async for event in events(given())] == ["1-0", "", "", ""]
+
+
 async def test_times_are_those_of_the_chunk_that_ended_each_event() -> None:
     async def given() -> AsyncIterator[bytes]:
         for chunk in (b"data: a\n\ndata: b", b"\n\n"):

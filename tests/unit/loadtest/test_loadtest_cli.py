@@ -27,6 +27,7 @@ from loadtest.workload import Range
         (["long", "--beside", "http://127.0.0.1:1"], "NAME=URL"),
         (["long", "--beside", "server=http://127.0.0.1:1"], "a name of its own"),
         (["compare", "--beside", "peer=http://198.51.100.7"], "not on this machine"),
+        (["chaos", "--api", "openai"], "own API"),
         ([], "COMMAND"),
     ],
 )
@@ -39,7 +40,7 @@ def test_flags_that_make_no_sense_are_refused(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["closed", "open", "long", "compare"])
+@pytest.mark.parametrize("command", ["closed", "open", "long", "compare", "chaos"])
 def test_every_command_explains_its_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
