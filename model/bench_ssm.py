@@ -2,8 +2,9 @@
 
 Three systems on the same float32 weights, in turns in one process: ours as it is served; `transformers`' own classes;
 and what a straightforward implementation does, one `advance` of the plain backend (`ref`) per token in a Python loop.
-Prefill is 2,048 tokens, ours in chunks of 256 as the server reads them; the loop's time per token does not depend on
-where it stands (the state has one size), so it is timed over fewer tokens. Also the recurrence alone (convolution and
+Prefill is 2,048 tokens, ours in chunks of 256 as the server reads them; what a token costs the others does not depend
+on where it stands (the state has one size), so they are timed over fewer. On a busy machine torch's threads wait for
+each other, ours do not: there, `--threads 1` is the fair comparison. Also the recurrence alone (convolution and
 scan of one layer): compiled against the loop over tokens that is its reference, every head and channel of a token at
 once. Medians and ratios are to be trusted. The last line is JSON.
 
@@ -35,6 +36,7 @@ from model.ssd import Dual
 from model.state import Model, State
 
 PREFILL, CHUNK, DECODE = 2048, 256, 32  # tokens
+PEER = 512  # of them, that `transformers` reads: its Mamba-1 goes through them one by one
 LOOP, LOOP_OP = 24, 256  # tokens over which a loop is timed: the whole model, one layer's recurrence
 FAMILIES = ("mamba", "mamba2")
 
@@ -99,6 +101,14 @@ def read(model: Model, state: State, tokens: Tensor, chunk: int) -> None:
         model.advance(part[None], torch.tensor([len(part)]), state)
 
 
+def serve(model: Model, state: State, tokens: Tensor, chunk: int) -> None:
+    """`read` as a worker does: the backend has threads of its own, what is left to torch is small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    read(model, state, tokens, chunk)
+    torch.set_num_threads(threads)
+
+
 def whole_model(family: str, rounds: int) -> dict[str, Any]:
     """Tokens per second of each system, and what a session's state takes."""
     peer = theirs(family)
@@ -120,10 +130,10 @@ def whole_model(family: str, rounds: int) -> dict[str, Any]:
     found |= {name: [] for name in ("decode", "decode_transformers")}
     for turn in range(rounds + 1):
         figures = {
-            "prefill": per_second(PREFILL, lambda: read(fast, state, tokens, CHUNK)),
+            "prefill": per_second(PREFILL, lambda: serve(fast, state, tokens, CHUNK)),
             "prefill_loop": per_second(LOOP, lambda: read(plain, loop, tokens[:LOOP], 1)),
-            "prefill_transformers": per_second(PREFILL, lambda: peer_reads(PREFILL)),
-            "decode": per_second(DECODE, lambda: read(fast, state, tokens[:DECODE], 1)),
+            "prefill_transformers": per_second(PEER, lambda: peer_reads(PEER)),
+            "decode": per_second(DECODE, lambda: serve(fast, state, tokens[:DECODE], 1)),
         }
         cache = peer_reads(CHUNK)
         figures["decode_transformers"] = per_second(DECODE, partial(peer_decodes, cache))
