@@ -145,13 +145,13 @@ class _Command:
                 bar.update()
 
             said = await long.talk(self.targets, self.workload, limit_s=asked.limit_s, stop=self.stop, heard=heard)
-        print(report.trends(said))
+        print(report.trends(said, asked.skip))
         if asked.png is not None:
             from loadtest.figure import draw  # noqa: PLC0415 - needs an optional extra
 
             draw(said, asked.png)
             print(f"drawn into {asked.png}")
-        self._last(turns={name: report.points(some) for name, some in said.items()})
+        self._last(skip=asked.skip, turns={name: report.points(some, asked.skip) for name, some in said.items()})
         return 0 if any(one.error is None for some in said.values() for one in some) else 1
 
     async def _compare(self) -> int:

@@ -123,6 +123,8 @@ def parser() -> argparse.ArgumentParser:
     made["open"].add_argument("--duration-s", type=real(0.1, MOST_S), default=30.0, help="how long any begin, s")
     made["open"].add_argument("--in-flight", type=whole(1, MOST_USERS), default=512, help="at most so many at a time")
     made["compare"].add_argument("--rounds", type=whole(1, 100), default=3, help="of all servers")
+    text = "first turns that the medians leave out, such as those before a window is full"
+    made["long"].add_argument("--skip", type=whole(0, MOST_TURNS), default=0, help=text)
     made["long"].add_argument("--png", type=Path, default=None, help="draw the turns into this file")
     made["chaos"].add_argument("--conversations", type=whole(1, MOST_USERS), default=4, help="all at a time")
     made["chaos"].add_argument("--cuts", type=whole(0, 1000), default=5, help="of each answer, at most")

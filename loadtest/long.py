@@ -25,8 +25,8 @@ PART = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Medians of the first-token time, s, of the first and the last tenth of the turns that were answered whole; None
-    where none was. failed: the first turn that was not, from 1, and why."""
+    """Medians of the first-token time, s, of the first and the last tenth of the turns that were answered whole and not
+    skipped; None where there is none. failed: the first turn that was not, from 1, and why."""
 
     whole: int
     early_s: float | None
@@ -72,10 +72,11 @@ def _given_up(said: Sequence[Outcome]) -> bool:
     return len(said) >= GIVE_UP and all(one.error is not None for one in said[-GIVE_UP:])
 
 
-def trend(said: Sequence[Outcome]) -> Trend:
-    """What a conversation's first-token times came to."""
-    times = [one.ttft_s for one in said if one.error is None and one.ttft_s is not None]
+def trend(said: Sequence[Outcome], skip: int = 0) -> Trend:
+    """What a conversation's first-token times came to. skip: turns at the beginning that its medians leave out."""
+    whole = [one for one in said if one.error is None]
+    times = [one.ttft_s for one in whole if one.ttft_s is not None and one.number >= skip]
     failed = next(((one.number + 1, one.error) for one in said if one.error is not None), None)
     part = max(1, round(PART * len(times)))
     early, late = (percentile(sorted(some), 0.5) if some else None for some in (times[:part], times[-part:]))
-    return Trend(len(times), early, late, failed)
+    return Trend(len(whole), early, late, failed)

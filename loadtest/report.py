@@ -63,11 +63,11 @@ def summary(found: Summary, slo: Slo) -> str:
     return "\n".join(lines)
 
 
-def trends(said: Mapping[str, Sequence[Outcome]]) -> str:
-    """A long conversation at each server."""
+def trends(said: Mapping[str, Sequence[Outcome]], skip: int) -> str:
+    """A long conversation at each server. skip: turns that the medians leave out."""
     rows = [["", "turns", "first tenth", "last tenth", "ratio", "first failure"]]
     for name, some in said.items():
-        found = trend(some)
+        found = trend(some, skip)
         ratio = NOTHING if found.ratio is None else f"{found.ratio:.2f}"
         failed = NOTHING if found.failed is None else f"turn {found.failed[0]}: {found.failed[1]}"
         rows.append([name, str(found.whole), seconds(found.early_s), seconds(found.late_s), ratio, failed])
@@ -109,9 +109,9 @@ def figures(found: Summary) -> dict[str, Any]:
     return asdict(found) | rates
 
 
-def points(said: Sequence[Outcome]) -> dict[str, Any]:
+def points(said: Sequence[Outcome], skip: int) -> dict[str, Any]:
     """A long conversation as JSON has it. ttft_s: of each turn, null where it failed."""
-    found = trend(said)
+    found = trend(said, skip)
     return {
         **asdict(found),
         "ratio": found.ratio,

@@ -33,6 +33,12 @@ def test_a_trend_names_the_first_failure_and_passes_it_over() -> None:
     assert trend([]).failed is None
 
 
+def test_what_is_skipped_counts_as_answered_but_not_as_a_time() -> None:
+    found = trend(said(0.01, 0.01, 0.2, "timeout", 0.4), skip=2)
+    assert (found.whole, found.early_s, found.late_s) == (4, 0.2, 0.4)
+    assert found.failed == (4, "timeout")
+
+
 def rounds(*times: float | None) -> list[Summary]:
     return [
         summarise([] if time is None else [Outcome(0, 0, 0.0, time, ttft_s=time)], seconds=1.0, slo=Slo())
