@@ -59,7 +59,7 @@ class Mixer:
         xBC = ops.causal_conv(xBC, self.taps, self.conv_bias, state=conv, lengths=lengths)
         u, B, C = xBC.split((d, GN, GN), dim=1)
         y = ops.ssd(u, dt, B, C, self.fixed, state=ssm, lengths=lengths)  # (B·T, d)
-        y = ops.gated_norm(y, z, self.norm, c.layer_norm_epsilon, c.n_groups, c.norm_before_gate)
+        y = ops.gated_norm(y, z, self.norm, c.layer_norm_epsilon, c.n_groups, c.norm_first)
         return _biased(self.project_out(y), self.out_bias)
 
 

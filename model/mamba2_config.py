@@ -23,8 +23,9 @@ from model.weights import WeightsError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """A Mamba-2 layer. hidden_size E; num_heads H of head_dim P, together the inner width d = H·P; state_size N;
-    n_groups G; conv_kernel K. time_step_limit: Δ's least and greatest. norm_before_gate: the gated norm's order, as the
-    authors' code names it. use_bias: of in_proj and out_proj; use_conv_bias: of the convolution."""
+    n_groups G; conv_kernel K. time_step_limit: Δ's least and greatest. norm_first: the gated norm's order, the authors'
+    norm_before_gate (a Mamba2Config's field of that name says nothing: `transformers`, which wrote true, gates first).
+    use_bias: of in_proj and out_proj; use_conv_bias: of the convolution."""
 
     hidden_size: int
     num_heads: int
@@ -34,7 +35,7 @@ class Sizes:
     conv_kernel: int = 4
     layer_norm_epsilon: float = 1e-5
     time_step_limit: tuple[float, float] = (0.0, math.inf)
-    norm_before_gate: bool = False
+    norm_first: bool = False
     use_bias: bool = False
     use_conv_bias: bool = True
 

@@ -27,7 +27,7 @@ _OWN = {
         "conv_bias": "use_conv_bias",
         "headdim": "head_dim",
         "ngroups": "n_groups",
-        "norm_before_gate": "norm_before_gate",
+        "norm_before_gate": "norm_first",
         "dt_limit": "time_step_limit",
     },
 }

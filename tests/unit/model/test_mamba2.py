@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
 from model.mamba2 import Config
+from model.mamba_layout import hf_config
 from model.ssd import gated_norm_ref
 from model.state import State, as_rows
 from model.weights import WeightsError
@@ -37,7 +39,7 @@ def _one_thread(one_thread: None) -> None:
 def expected(shape: dict[str, Any]) -> Tensor:
     """`transformers`' logits (T, V) of TEXT, read at once and without a cache."""
     ours = mamba2(make_ops("ref"), **shape).config
-    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name != "norm_before_gate"}
+    fields = {name: getattr(ours, name) for name in ours.__dataclass_fields__ if name != "norm_first"}
     theirs = Mamba2ForCausalLM(Mamba2Config(chunk_size=16, **fields)).eval()
     weights = mamba2_tensors(ours).tensors
     if ours.tie_word_embeddings:
@@ -65,7 +67,7 @@ def test_equals_transformers(shape: str, ops: str) -> None:
 
 def test_the_norm_may_come_before_the_gate() -> None:
     """Which no published model has: told from the other order by the op alone, so only that it arrives there."""
-    before, after = (mamba2(make_ops("cpu-f32"), norm_before_gate=first) for first in (True, False))
+    before, after = (mamba2(make_ops("cpu-f32"), norm_first=first) for first in (True, False))
     logits = [m.advance(*as_rows([TEXT]), State.zeros(m.spec, 1))[0] for m in (before, after)]
     assert (logits[0] - logits[1]).abs().max() > 0.1
     y, z = torch.randn(2, 64), torch.randn(2, 64)
@@ -82,6 +84,13 @@ def test_silent_fields_are_what_transformers_assumes() -> None:
     for field in ("num_heads", "head_dim", "state_size", "n_groups", "conv_kernel", "tie_word_embeddings"):
         assert getattr(config, field) == getattr(theirs, field), field
     assert config.time_step_limit == tuple(theirs.time_step_limit)
+
+
+def test_an_order_of_the_norm_that_transformers_does_not_heed() -> None:
+    """Configurations it wrote, Codestral Mamba's among them, say norm_before_gate true; it gates first all the same."""
+    assert Config.from_hf(PUBLISHED | {"norm_before_gate": True}) == Config.from_hf(PUBLISHED)
+    authors = {"d_model": 64, "n_layer": 3, "vocab_size": 97, "ssm_cfg": {"layer": "Mamba2", "norm_before_gate": True}}
+    assert Config.from_hf(hf_config(authors, Path("config.json"))).norm_first
 
 
 @pytest.mark.parametrize(
