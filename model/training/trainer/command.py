@@ -89,7 +89,7 @@ def _train(given: Mapping[str, Any], say: Say) -> None:
     if given["fresh"] and folder.exists():
         if not (folder / "settings.yaml").exists():
             raise TrainingError(f"{folder}: is not the folder of a run; it is left alone")
-        shutil.rmtree(folder)
+        _forget(folder)
     import torch  # noqa: PLC0415
 
     from model.training.trainer.loop import train  # noqa: PLC0415
@@ -107,6 +107,17 @@ def _train(given: Mapping[str, Any], say: Say) -> None:
         if run_.history:
             curves.plot([folder], folder / "curves.png")
     say(f"{folder}: results.json, history.jsonl, best, last")
+
+
+def _forget(folder: Path) -> None:
+    """Take a run's own files out of its folder; what else lies there is somebody's."""
+    from model.training.trainer.run import CONTENTS  # noqa: PLC0415
+
+    for path in (folder / name for name in CONTENTS):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def make_task(settings: Settings, folder: Path) -> Any:

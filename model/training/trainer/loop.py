@@ -70,8 +70,10 @@ def train(run: Run, task: Task, *, minutes: float, say: Say, clock: Callable[[],
             if stop.is_set() or (out_of_time and not last):
                 _keep(run, trained, task, progress)
                 say(f"stopped after step {progress.step:,} of {s.steps:,}: the same command goes on from here")
-                return progress
-    task.export(run.folder / "last", _card(run, progress, None))
+                break
+    card = _card(run, progress, None)
+    task.export(run.folder / "last", card)
+    run.results(card)
     return progress
 
 

@@ -6,6 +6,7 @@
     curves.png        loss, learning rate and what the task measures, over steps
     last/             a checkpoint to serve, and training.safetensors to go on from
     best/             the checkpoint with the least validation loss
+    tokeniser/        of task language: the tokeniser that was trained for it
 
 Invariants: a file is whole or not there (written beside, then put in its place); history beyond the step that is gone
 on from is cut away, so that a step is noted once.
@@ -27,6 +28,8 @@ from torch import Tensor
 from model.training.trainer.settings import Settings, TrainingError, dump, load
 
 Record = dict[str, Any]
+# Everything a run may write into its folder.
+CONTENTS = ("settings.yaml", "history.jsonl", "results.json", "curves.png", "last", "best", "tokeniser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +101,22 @@ class Run:
             progress = Progress(*json.loads(header["__metadata__"]["progress"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as e:
             raise TrainingError(f"{path}: cannot be gone on from: {e}") from e
-        kept = [record for record in self.history if record["step"] <= progress.step]
+        kept = [record for record in read_history(self.folder, whole=False) if record["step"] <= progress.step]
         write(self.folder / "history.jsonl", "".join(json.dumps(r) + "\n" for r in kept).encode())
         return tensors, progress
 
 
-def read_history(folder: Path) -> list[Record]:
-    """The history in a run's folder; empty where there is none. Raises `TrainingError` for a damaged line."""
+def read_history(folder: Path, *, whole: bool = True) -> list[Record]:
+    """The history in a run's folder; empty where there is none. whole: or else the last line may be cut short, as a
+    process that was killed leaves it, and does not count. Raises `TrainingError` for a damaged line."""
     path = folder / "history.jsonl"
     if not path.exists():
         return []
+    lines = path.read_bytes().splitlines(keepends=True)
+    if not whole and lines and not lines[-1].endswith(b"\n"):
+        del lines[-1]
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in lines]
     except ValueError as e:
         raise TrainingError(f"{path}: is damaged: {e}") from e
 

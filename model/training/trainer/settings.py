@@ -10,11 +10,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 
 class TrainingError(ValueError):
     """A run cannot be begun or gone on with; the message says what to change."""
+
+
+def _ordered(ends: tuple[float, float]) -> tuple[float, float]:
+    """Raises ValueError for a range from more to less."""
+    if ends[0] > ends[1]:
+        raise ValueError("the first is the least, and must not be above the second")
+    return ends
+
+
+_Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0)]
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+_Counts = Annotated[tuple[_Count, _Count], AfterValidator(_ordered)]
+_Shares = Annotated[tuple[_Share, _Share], AfterValidator(_ordered)]
+_Choice = Annotated[tuple[_Count, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -25,7 +40,7 @@ class Optimiser(_Section):
     """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with a linear warm-up and a cosine to `final` of `lr`."""
 
     lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[_Beta, _Beta] = (0.9, 0.98)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: int = Field(default=20, ge=0)
     final: float = Field(default=0.1, ge=0, le=1)
@@ -86,8 +101,8 @@ class Associative(_Run):
 
     task: Literal["associative"]
     model: dict[str, Any]
-    pairs: tuple[int, int] = (4, 8)
-    distance: tuple[float, float] = (1.0, 2.0)
+    pairs: _Counts = (4, 8)
+    distance: _Shares = (1.0, 2.0)
     judged: int = Field(default=16, ge=1)
 
 
@@ -95,7 +110,7 @@ class Memory(_Section):
     """A `gated_delta` memory to be trained; see `model.senri_config.Config` for the fields. scale: of W_o at the start,
     as a share of W_v transposed."""
 
-    layers: tuple[int, ...] = (12, 22)
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(12, 22), min_length=1)
     heads: int = Field(default=8, ge=1)
     key_dim: int = Field(default=128, ge=1)
     value_dim: int = Field(default=64, ge=1)
@@ -134,9 +149,9 @@ class Recall(_Run):
     task: Literal["recall"]
     base: str = "smollm2-135m"
     memory: Memory = Field(default_factory=Memory)
-    windows: tuple[int, ...] = (64,)
-    tokens: tuple[int, ...] = (256,)
-    facts: tuple[int, int] = (2, 6)
+    windows: _Choice = (64,)
+    tokens: _Choice = (256,)
+    facts: _Counts = (2, 6)
     corpus: str = ""
     characters: int = Field(default=8_000_000, ge=10_000)
     passing: float = Field(default=0.0, ge=0, le=1)

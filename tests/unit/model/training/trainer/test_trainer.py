@@ -17,6 +17,7 @@ from model.registry import load_model
 from model.senri import Config, Senri
 from model.state import State, as_rows
 from model.training.trainer import command, lora
+from model.training.trainer.curves import compare
 from model.training.trainer.loop import train
 from model.training.trainer.optimise import Group, Trained
 from model.training.trainer.recall import RecallTask
@@ -282,6 +283,35 @@ def test_a_run_is_not_gone_on_with_under_other_settings(language: dict[str, Any]
     (folder / "last" / "training.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(TrainingError, match="cannot be gone on from"):
         Run(folder, parse(language, "here")).resume()
+
+
+def test_a_run_that_was_stopped_early_can_be_served_and_compared(language: dict[str, Any], tmp_path: Path) -> None:
+    """Before anything was evaluated, too; and a line that was cut short with the process is no obstacle to go on."""
+    folder = tmp_path / "run"
+    assert go(parse(language, "here"), folder, 1.0, hurried()).step < 3
+    loaded = load_model(folder / "last", choose_ops("ref"))
+    assert loaded.architecture == "rsm"
+    results = json.loads((folder / "results.json").read_text())
+    assert results["steps"] == len(read_history(folder))
+    assert "| run |" in compare([folder])
+    with (folder / "history.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')
+    with pytest.raises(TrainingError, match="is damaged"):
+        read_history(folder)
+    assert go(parse(language, "here"), folder).step == 6
+    assert [record["step"] for record in read_history(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_to_begin_afresh_takes_a_runs_own_files_only(
+    language: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.yaml").write_text(json.dumps({**language, "steps": 1}))  # as a run's own is named
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "of an older run").touch()
+    assert main(["train", "settings.yaml", "--out", ".", "--fresh", "--threads", "1"]) == 0
+    assert (tmp_path / "text.txt").exists()
+    assert not (tmp_path / "last" / "of an older run").exists()
 
 
 def test_the_command_line(

@@ -43,6 +43,23 @@ def test_a_wrong_field_is_named(change: dict[str, object], told: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"facts": (6, 2)}, "facts: .*the first is the least"),
+        ({"facts": (0, 2)}, "facts.0: "),
+        ({"windows": ()}, "windows: "),
+        ({"tokens": (0,)}, "tokens.0: "),
+        ({"memory": {"layers": ()}}, "memory.layers: "),
+        ({"task": "associative", "model": {}, "pairs": (8, 4)}, "pairs: .*the first is the least"),
+        ({"task": "associative", "model": {}, "distance": (-1.0, 1.0)}, "distance.0: "),
+    ],
+)
+def test_a_range_that_nothing_can_be_drawn_from_is_named(change: dict[str, object], told: str) -> None:
+    with pytest.raises(TrainingError, match=f"^here: {told}"):
+        parse({"task": "recall", "steps": 3, **change}, "here")
+
+
+@pytest.mark.parametrize(
     ("text", "changes", "told"),
     [
         ("- a list", [], "is not a table of settings"),
