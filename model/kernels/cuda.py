@@ -5,8 +5,9 @@ and norms are torch's on float32 tensors. Which rows run and how far is expresse
 leaves its state as it is; so every step has the same shape and nothing waits for the device.
 
 The kernels take strides, so a slice of a pool of states is given to them as it lies, transposed to their (P, N): no
-slot indices are needed. Of Mamba-1 there is no Triton kernel that scans a chunk from a state; its prefill is one update
-per token. Where `causal_conv1d` is not installed the convolution is torch's.
+slot indices are needed. Δ is whole when it reaches them; the zeros they get as dt_bias are for the update's own caller,
+which asks for its strides whether there is one or not. Of Mamba-1 there is no Triton kernel that scans a chunk from a
+state; its prefill is one update per token. Where `causal_conv1d` is not installed the convolution is torch's.
 
 It was written without a GPU at hand: `tests/gpu/` has not been run. What is tested is everything around the kernels,
 with stand-ins of their signatures. It knows nothing of layers, models or sessions.
@@ -123,7 +124,7 @@ class CudaOps(RefOps):
         delta = softplus(_rows(dt, lengths) + fixed.dt_bias) * _live(u, lengths)  # (rows, T, d), 0 where it is padding
         b, c = _rows(B, lengths), _rows(C, lengths)
         gate = None if z is None else _rows(z, lengths)
-        out = torch.zeros(u.shape, device=x.device)
+        out, nothing = torch.zeros(u.shape, device=x.device), torch.zeros_like(fixed.dt_bias)
         for t in range(u.shape[1]):
             out[:, t] = self.kernels.state_update(
                 state.mT,
@@ -134,6 +135,7 @@ class CudaOps(RefOps):
                 c[:, t],
                 fixed.D,
                 None if gate is None else gate[:, t],
+                dt_bias=nothing,
             )
         return (out * _live(u, lengths)).reshape(x.shape)
 
@@ -159,6 +161,7 @@ class CudaOps(RefOps):
                 b[:, 0],
                 c[:, 0],
                 fixed.D[:, None].expand(H, P),
+                dt_bias=torch.zeros_like(fixed.dt_bias)[:, None].expand(H, P),
             )
             out = out.unsqueeze(1)
         else:

@@ -22,9 +22,18 @@ def selective_state_update(
     C: Tensor,
     D: Tensor | None = None,
     z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
 ) -> Tensor:
-    """state (b, d, n) with x, dt, z (b, d), A (d, n), B, C (b, n), D (d,); or with heads: state (b, h, d, n), x, dt, z
-    (b, h, d), A (h, d, n), B, C (b, g, n), D (h, d). Updates state, returns y as x."""
+    """state (b, d, n) with x, dt, z (b, d), A (d, n), B, C (b, n), D, dt_bias (d,); or with heads: state (b, h, d, n),
+    x, dt, z (b, h, d), A (h, d, n), B, C (b, g, n), D, dt_bias (h, d). Updates state, returns y as x.
+
+    The kernel's caller reads dt_bias's strides whether there is one or not, so that it fails without.
+    """
+    assert dt_bias is not None
+    assert dt_bias.shape == A.shape[:-1]
+    if A.stride()[-2:] == (0, 0) and dt.stride(-1) == 0:
+        assert dt_bias.stride(-1) == 0  # or every column's decay is read
+    dt = dt + dt_bias
     if state.dim() == 3:
         with_heads = [None if u is None else u.unsqueeze(1) for u in (state, x, dt, B, C, z)]
         s, u, step, b, c, gate = with_heads
