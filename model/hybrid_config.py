@@ -73,9 +73,9 @@ class Config:
             )
         if self.head_dim % 2:
             raise WeightsError(f"head_dim is {self.head_dim}; RoPE turns pairs, so it must be even")
-        if not 0 <= self.num_sink_tokens < self.sliding_window_size:
+        if type(self.num_sink_tokens) is not int or not 0 <= self.num_sink_tokens < self.sliding_window_size:
             raise WeightsError(
-                f"num_sink_tokens ({self.num_sink_tokens}) must be at least 0 and less than "
+                f"num_sink_tokens ({self.num_sink_tokens!r}) must be a whole number, at least 0 and less than "
                 f"sliding_window_size ({self.sliding_window_size})"
             )
         self.mamba()  # which checks its own
@@ -118,7 +118,10 @@ class Config:
             )
         values.setdefault("head_dim", values["hidden_size"] // heads)
         alternating = [(MAMBA, WINDOW)[i % 2] for i in range(values["num_hidden_layers"])]
-        values["layer_types"] = tuple(values.get("layer_types", alternating))
+        kinds = values.get("layer_types", alternating)
+        if not isinstance(kinds, list | tuple) or not all(isinstance(kind, str) for kind in kinds):
+            raise WeightsError(f"layer_types is {kinds!r}; it must name each layer's mixer, {MAMBA!r} or {WINDOW!r}")
+        values["layer_types"] = tuple(kinds)
         width = values.get("mamba_head_dim", 64)
         if "mamba_num_heads" not in values:
             check_counts({"mamba_head_dim": width}, ["mamba_head_dim"])

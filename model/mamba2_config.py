@@ -126,6 +126,7 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
             f"expand · hidden_size ({expand * E}) must be a multiple of head_dim ({P}): every head has head_dim columns"
         )
     heads = values.setdefault("num_heads", int(expand * E) // P)
+    check_counts(values, ["num_heads"])
     if heads * P != expand * E:
         raise WeightsError(f"num_heads · head_dim ({heads * P}) must be expand · hidden_size ({expand * E})")
     if "time_step_limit" in values:

@@ -114,7 +114,10 @@ def layer_values(config: Mapping[str, Any], cls: type[Sizes], overrides: Mapping
         raise WeightsError("the configuration lacks vocab_size")
     check_counts(values, ["hidden_size"])
     E = values["hidden_size"]
-    values.setdefault("intermediate_size", int(config.get("expand", 2) * E))
+    if "intermediate_size" not in values:
+        expand = config.get("expand", 2)
+        check_positive({"expand": expand}, ["expand"])
+        values["intermediate_size"] = int(expand * E)
     if values.get("time_step_rank", "auto") == "auto":
         values["time_step_rank"] = -(-E // 16)
     return values

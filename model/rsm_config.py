@@ -37,13 +37,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
-        if self.intermediate_size == 0:
-            object.__setattr__(self, "intermediate_size", -(-8 * self.hidden_size // (3 * 32)) * 32)
         for field in fields(self):
-            least = 0 if field.name == "sync_every" else 1
+            least = 0 if field.name in ("sync_every", "intermediate_size") else 1
             value = getattr(self, field.name)
             if field.name != "rms_norm_eps" and (type(value) is not int or value < least):
                 raise WeightsError(f"{field.name} is {value!r}; it must be a whole number, at least {least}")
+        if type(self.rms_norm_eps) not in (int, float) or not 0 < self.rms_norm_eps < 1e30:
+            raise WeightsError(f"rms_norm_eps is {self.rms_norm_eps!r}; it must be a number above 0")
+        if self.intermediate_size == 0:
+            object.__setattr__(self, "intermediate_size", -(-8 * self.hidden_size // (3 * 32)) * 32)
         if self.hidden_size % self.num_attention_heads:
             raise WeightsError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "

@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
-from model.mamba_config import Sizes
+from model.mamba_config import Sizes, check_positive
 from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
+
+_DERIVED = ("n_inner", "ssm_intermediate_size", "ssm_time_step_rank")  # from n_embd, where they are 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +43,14 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
-        E = self.n_embd
-        for field, derived in (
-            ("n_inner", 4 * E),
-            ("ssm_intermediate_size", 2 * E),
-            ("ssm_time_step_rank", -(-E // 16)),
-        ):
-            object.__setattr__(self, field, getattr(self, field) or derived)
         for spec in fields(self):
-            value = getattr(self, spec.name)
-            if not spec.name.endswith("epsilon") and (type(value) is not int or value < 1):
-                raise WeightsError(f"{spec.name} is {value!r}; it must be a whole number, at least 1")
+            value, least = getattr(self, spec.name), 0 if spec.name in _DERIVED else 1
+            if not spec.name.endswith("epsilon") and (type(value) is not int or value < least):
+                raise WeightsError(f"{spec.name} is {value!r}; it must be a whole number, at least {least}")
+        check_positive({"layer_norm_epsilon": self.layer_norm_epsilon}, ["layer_norm_epsilon"])
+        E = self.n_embd
+        for name, derived in zip(_DERIVED, (4 * E, 2 * E, -(-E // 16)), strict=True):
+            object.__setattr__(self, name, getattr(self, name) or derived)
         if self.stride > self.m_input_tokens:
             raise WeightsError(
                 f"stride ({self.stride}) must be at most m_input_tokens ({self.m_input_tokens}): a token would leave "

@@ -88,6 +88,7 @@ def test_the_stack_reads_embeddings_step_by_step() -> None:
         ({"vocab_size": 9.5}, "vocab_size is 9.5; it must be a whole number"),
         ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon is 'small'; it must be a number above 0"),
         ({"hidden_size": None}, "lacks hidden_size"),
+        ({"expand": "twice"}, "expand is 'twice'; it must be a number above 0"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:

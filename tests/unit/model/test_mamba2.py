@@ -99,6 +99,7 @@ def test_an_order_of_the_norm_that_transformers_does_not_heed() -> None:
         ({"hidden_act": "gelu"}, "only silu"),
         ({"n_groups": 3}, r"num_heads \(8\) must be a multiple of n_groups \(3\)"),
         ({"num_heads": 7}, r"num_heads · head_dim \(112\) must be expand · hidden_size \(128\)"),
+        ({"num_heads": {}}, "num_heads is {}; it must be a whole number"),
         ({"head_dim": 24}, "must be a multiple of head_dim"),
         ({"time_step_limit": [1.0, 0.5]}, "0 <= least <= greatest"),
         ({"time_step_limit": 0.5}, "two numbers"),

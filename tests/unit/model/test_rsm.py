@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -196,10 +197,12 @@ class TestConfig:
             ({"sync_every": -1}, "sync_every is -1; it must be a whole number, at least 0"),
             ({"chunk_size": 2.5}, "chunk_size is 2.5"),
             ({"hidden_size": 12}, "hidden_size / num_attention_heads is 3"),
+            ({"hidden_size": "256"}, "hidden_size is '256'; it must be a whole number"),
+            ({"rms_norm_eps": "small"}, "rms_norm_eps is 'small'; it must be a number above 0"),
             ({"num_slots": 3}, "num_slots is no field"),
         ],
     )
-    def test_says_what_to_change(self, change: dict[str, int], message: str) -> None:
+    def test_says_what_to_change(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(WeightsError) as error:
             Config.from_hf({"vocab_size": 65}, **change)
         assert message in str(error.value)

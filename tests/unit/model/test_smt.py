@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -183,10 +184,13 @@ class TestConfig:
             ({"n_ssm_outputs": 0}, "n_ssm_outputs is 0; it must be a whole number, at least 1"),
             ({"n_head": 7}, "n_embd (768) must be a multiple of n_head (7)"),
             ({"ssm_conv_kernel": 1}, "conv_kernel is 1; it must be at least 2"),
+            ({"n_embd": "768"}, "n_embd is '768'; it must be a whole number"),
+            ({"n_inner": False}, "n_inner is False; it must be a whole number, at least 0"),
+            ({"layer_norm_epsilon": "small"}, "layer_norm_epsilon is 'small'; it must be a number above 0"),
             ({"strides": 3}, "strides is no field"),
         ],
     )
-    def test_says_what_to_change(self, change: dict[str, int], message: str) -> None:
+    def test_says_what_to_change(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(WeightsError) as error:
             Config.from_hf({"vocab_size": 65}, **change)
         assert message in str(error.value)
