@@ -79,11 +79,13 @@ def _folder(folder: Path, name: str, part: Part) -> Corpus:
 
 
 def _blocks(path: Path, skip: int) -> Iterator[str]:
+    """skip: bytes of the file to begin behind, a character more at most."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-            while skip > 0 and (passed := len(file.read(min(skip, BLOCK)))):
-                skip -= passed
+            # No character has more than 4 bytes, so that what is read to be passed over is never too much.
+            while skip > 0 and (passed := file.read(max(1, min(skip // 4, BLOCK)))):
+                skip -= len(passed.encode())
             rest = ""
             while block := file.read(BLOCK):
                 text, _, rest_ = (rest + block).rpartition(" ")

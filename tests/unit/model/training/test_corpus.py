@@ -51,6 +51,18 @@ def test_a_file_is_read_once_in_blocks_between_words(tmp_path: Path) -> None:
     assert read[1:] == words[-len(read) + 1 :]  # from somewhere in the first half, to the end, nothing lost
 
 
+def test_of_a_file_in_any_script_at_least_half_is_read(tmp_path: Path) -> None:
+    """Where it begins is drawn in bytes, of which a character may have three."""
+    file = tmp_path / "text.txt"
+    text = "春眠不覚暁 " * 3_000
+    file.write_text(text, encoding="utf-8")
+    corpus = open_corpus(str(file))
+    assert corpus is not None
+    shares = [len("".join(corpus.blocks(draws(i)))) / len(text) for i in range(20)]
+    assert min(shares) > 0.49
+    assert max(shares) - min(shares) > 0.2
+
+
 def test_filler_goes_round_and_a_passage_ends(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(tiny_tokenizer(tmp_path / "t"), None)
     file = tmp_path / "text.txt"
