@@ -75,6 +75,10 @@ def assemble(
     """
     gpt2 = open_checkpoint(gpt2_dir)
     mamba = None if mamba_dir is None else open_checkpoint(mamba_dir)
+    folder = Path(out_dir)
+    for given in (gpt2, mamba):
+        if given is not None and folder.resolve() == given.path.resolve():
+            raise WeightsError(f"{folder}: is one of the models it would be made of, and would be written over")
     made = Config.from_hf(_gpt2_fields(gpt2) | ({} if mamba is None else _mamba_fields(mamba)), **config)
     if mamba is not None and mamba.config.get("hidden_size") != made.n_embd:
         raise WeightsError(
@@ -94,7 +98,6 @@ def assemble(
             checkpoint, theirs = source
             parameter.copy_(_read(checkpoint, theirs, name, tuple(parameter.shape)))
             loaded[name] = theirs
-    folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, folder / "model.safetensors")
     ends = {n: gpt2.config[n] for n in ("bos_token_id", "eos_token_id") if gpt2.config.get(n) is not None}

@@ -181,6 +181,13 @@ def test_says_what_does_not_fit(gpt2: Path, mamba: Path, tmp_path: Path) -> None
     with pytest.raises(WeightsError, match="activation_function is 'relu'"):
         assemble(other, mamba, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    before = (other / "model.safetensors").read_bytes()
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="would be written over"):
+        assemble(other, mamba, other / ".." / other.name, **SHAPE)
+    with pytest.raises(WeightsError, match="would be written over"):
+        assemble(gpt2, tmp_path / "thin", tmp_path / "thin", **SHAPE)
+    assert (other / "model.safetensors").read_bytes() == before
 
 
 def test_the_command(gpt2: Path, mamba: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
