@@ -15,9 +15,17 @@ from model.unroll import Unroll
 from model.weights import WeightsError
 
 Network = Unroll | RsmUnroll | SmtUnroll
+_ANY = {"model_type", "dtype", "eos_token_id", "bos_token_id", "tie_word_embeddings"}  # a config.json's, of any family
+
+
+def _own(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are the family's own, as overrides: among those one that is not known is refused by name."""
+    return {name: value for name, value in config.items() if name not in _ANY and value is not None}
+
+
 TRAINABLE: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
-    "rsm": lambda config: RsmUnroll(rsm_config.Config.from_hf(config)),
-    "smt": lambda config: SmtUnroll(smt_config.Config.from_hf(config)),
+    "rsm": lambda config: RsmUnroll(rsm_config.Config.from_hf({}, **_own(config))),
+    "smt": lambda config: SmtUnroll(smt_config.Config.from_hf({}, **_own(config))),
     "senri": lambda config: Unroll(senri_config.Config.from_hf(config)),
 }
 

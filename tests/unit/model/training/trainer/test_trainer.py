@@ -18,6 +18,7 @@ from model.senri import Config, Senri
 from model.state import State, as_rows
 from model.training.trainer import command, lora
 from model.training.trainer.curves import compare
+from model.training.trainer.families import trainable
 from model.training.trainer.loop import train
 from model.training.trainer.optimise import Group, Trained
 from model.training.trainer.recall import RecallTask
@@ -312,6 +313,13 @@ def test_to_begin_afresh_takes_a_runs_own_files_only(
     assert main(["train", "settings.yaml", "--out", ".", "--fresh", "--threads", "1"]) == 0
     assert (tmp_path / "text.txt").exists()
     assert not (tmp_path / "last" / "of an older run").exists()
+
+
+@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+def test_a_misspelt_field_of_the_model_is_named(model: dict[str, Any]) -> None:
+    assert trainable({**model, "vocab_size": 9, "dtype": "float32", "eos_token_id": 1}, 0).vocab_size == 9
+    with pytest.raises(WeightsError, match="hiden_size is no field"):
+        trainable({**model, "vocab_size": 9, "hiden_size": 32}, 0)
 
 
 def test_the_command_line(
