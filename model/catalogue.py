@@ -58,7 +58,7 @@ FAMILIES = (
     Family(
         "mamba2",
         "state-spaces/mamba2-*, its -hf form",
-        "a gist of everything, fading, in states eight times larger; nothing exactly",
+        "a gist of everything, fading, in states seven times larger; nothing exactly",
         "mamba2-130m",
         {
             "model_type": "mamba2",

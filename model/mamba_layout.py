@@ -51,7 +51,7 @@ def hf_config(config: dict[str, Any], where: Path) -> dict[str, Any]:
     if not isinstance(ssm, dict):
         raise WeightsError(f"{where}: ssm_cfg is not a table")
     layer = ssm.get("layer", "Mamba1")
-    if layer not in _OWN:
+    if not isinstance(layer, str) or layer not in _OWN:
         raise WeightsError(f"{where}: ssm_cfg.layer is {layer!r}; served are {' and '.join(_OWN)}")
     if config.get("rms_norm", True) is not True:
         raise WeightsError(f"{where}: rms_norm is {config['rms_norm']!r}; only models with RMSNorm are served")

@@ -123,6 +123,7 @@ def test_silent_fields_are_what_the_authors_code_has(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"ssm_cfg": {"layer": "Mamba3"}}, "ssm_cfg.layer is 'Mamba3'; served are Mamba1 and Mamba2"),
+        ({"ssm_cfg": {"layer": ["Mamba2"]}}, r"ssm_cfg\.layer is \['Mamba2'\]; served are"),
         ({"ssm_cfg": []}, "ssm_cfg is not a table"),
         ({"ssm_cfg": {"layer": "Mamba2", "D_has_hdim": True}}, "served are models with one D per head"),
         ({"ssm_cfg": {"layer": "Mamba2", "rmsnorm": False}}, "ssm_cfg.rmsnorm is False"),
