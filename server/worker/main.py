@@ -18,6 +18,7 @@ from model.kernels import choose_ops
 from model.registry import Loaded, load_model
 from model.svd_clean import Cut
 from model.tokenizer import Tokenizer, load_tokenizer
+from model.weights import WeightsError
 from server.engine.loop import Engine
 from server.logs import get_logger
 from server.settings import Settings
@@ -58,6 +59,11 @@ def load(settings: Settings) -> tuple[Loaded, Tokenizer]:
     )
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
     loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
+    if tokenizer.vocab_size > loaded.model.vocab_size:
+        raise WeightsError(
+            f"{settings.model}: its tokeniser has {tokenizer.vocab_size:,} tokens, the model "
+            f"{loaded.model.vocab_size:,}: they are not of one model"
+        )
     ops.warm_up()
     if ops.name != "ref":
         # The backend has its own threads by now. What is left to torch is small, and its threads would wait for each

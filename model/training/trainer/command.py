@@ -99,7 +99,12 @@ def _train(given: Mapping[str, Any], say: Say) -> None:
     if given["train_threads"]:
         torch.set_num_threads(given["train_threads"])
     run_ = Run(folder, settings)
-    train(run_, make_task(settings, folder), minutes=given["minutes"], say=say)
+    try:
+        task = make_task(settings, folder)
+    except Exception:
+        run_.forget()
+        raise
+    train(run_, task, minutes=given["minutes"], say=say)
     try:
         from model.training.trainer import curves  # noqa: PLC0415
     except ImportError:

@@ -33,7 +33,7 @@ class LanguageTask:
         """folder: of the run; the tokeniser is trained into it once. Raises `TrainingError`, `WeightsError`."""
         s = self.settings = settings
         self._tokeniser = folder / "tokeniser"
-        if not (self._tokeniser / "tokenizer.json").exists():
+        if not (self._tokeniser / "tokenizer_config.json").exists():  # which is written last
             made = train_tokeniser(s.tokeniser.kind, texts.characters(s.corpus, s.characters), s.tokeniser.vocab_size)
             save_tokeniser(made, self._tokeniser)
         tokenizer = load_tokenizer(self._tokeniser, None)

@@ -58,7 +58,7 @@ def train(run: Run, task: Task, *, minutes: float, say: Say, clock: Callable[[],
             if last or progress.step % s.evaluate_every == 0:
                 judged = task.evaluate()
                 record |= {f"validation_{name}": value for name, value in judged.items()}
-                if progress.best is None or judged["loss"] < progress.best:
+                if math.isfinite(judged["loss"]) and (progress.best is None or judged["loss"] < progress.best):
                     progress = replace(progress, best=judged["loss"])
                     task.export(run.folder / "best", _card(run, progress, judged))
                 say(_line(progress.step, figures, judged))

@@ -59,6 +59,11 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         write(path, dump(settings).encode())
 
+    def forget(self) -> None:
+        """Where nothing was trained yet: as if it had not been begun, so that other settings can be."""
+        if not (self.folder / "last" / "training.safetensors").exists():
+            (self.folder / "settings.yaml").unlink(missing_ok=True)
+
     @property
     def history(self) -> list[Record]:
         """What was noted, in order."""

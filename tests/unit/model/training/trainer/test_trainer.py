@@ -347,3 +347,13 @@ def test_the_command_line(
         told = capsys.readouterr().err.strip()
         assert told.startswith(f"perennial {wrong[0]}: ")
         assert "\n" not in told
+
+
+def test_a_run_that_could_not_begin_is_begun_with_other_settings(
+    language: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(json.dumps({**language, "steps": 1, "evaluate_every": 1}))
+    assert main(["train", "mine.yaml", "--set", "model.num_attention_heads=3", "--threads", "1"]) == 1
+    assert "num_attention_heads" in capsys.readouterr().err
+    assert main(["train", "mine.yaml", "--threads", "1"]) == 0
