@@ -24,11 +24,17 @@ async def cancellable(work: Awaitable[Any]) -> Any:
     """Await it, and honour a cancellation that it swallowed.
 
     redis-py writes under `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes at the moment the
-    write is done; a task that then waits for something else would never end.
+    write is done; a task that then waits for something else would never end. Nor would one whose work then fails, and
+    that goes on after failures.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    result = await work
+    try:
+        result = await work
+    except Exception as error:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from error
+        raise
     if task and task.cancelling() > before:
         raise asyncio.CancelledError
     return result

@@ -71,6 +71,24 @@ async def test_a_swallowed_cancellation_is_honoured() -> None:
         await task
 
 
+async def test_a_swallowed_cancellation_is_honoured_where_the_work_then_fails() -> None:
+    inside = asyncio.Event()
+
+    async def swallow() -> str:
+        inside.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise redis.exceptions.ConnectionError from None
+        raise AssertionError
+
+    task = asyncio.create_task(cancellable(swallow()))
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_work_in_a_task_that_is_being_cancelled_goes_on() -> None:
     async def answer() -> str:
         await asyncio.sleep(0)
