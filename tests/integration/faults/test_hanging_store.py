@@ -46,6 +46,7 @@ def refusal(url: str) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.full
 def test_a_store_that_hangs_is_noticed_and_streams_go_on_after_it(
     empty_fleet: Fleet, oracle: Oracle, record_property: Record
 ) -> None:

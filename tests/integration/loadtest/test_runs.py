@@ -96,6 +96,7 @@ def test_the_same_seed_says_the_same(url: str, key: str) -> None:
     assert [first[name] for name in ("read_tokens", "tokens")] == [second[name] for name in ("read_tokens", "tokens")]
 
 
+@pytest.mark.full
 def test_a_long_conversation_beside_the_same_server_by_its_other_dialect(url: str, key: str, tmp_path: Path) -> None:
     png = tmp_path / "turns.png"
     out, last = loaded(url, key, "long", "--turns", "6", "--png", str(png), "--beside", f"peer={url}")

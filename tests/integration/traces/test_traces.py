@@ -112,6 +112,7 @@ def test_a_turn_that_is_taken_over_stays_in_its_trace(servers: Fleet, collector:
     assert "commit" in {span.name for span in collector.spans(request.trace)}
 
 
+@pytest.mark.full
 def test_a_collector_that_is_away_holds_nothing_up(servers: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     worker = servers.worker()

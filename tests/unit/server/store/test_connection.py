@@ -79,7 +79,7 @@ async def test_a_swallowed_cancellation_is_honoured_where_the_work_then_fails() 
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            raise redis.exceptions.ConnectionError from None
+            raise theirs.ConnectionError from None
         raise AssertionError
 
     task = asyncio.create_task(cancellable(swallow()))
