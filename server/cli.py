@@ -17,7 +17,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -33,16 +34,33 @@ from server.net import address, bind
 from server.settings import PREFIX, Settings, SettingsError, allowed, load_settings
 from server.tracing import open_tracing
 
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """A command that takes none of the settings: what it is, its flags, and what it does with them."""
+
+    summary: str
+    epilog: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Mapping[str, Any], Callable[[str], None]], None]
+
+
+OFFLINE = {
+    **{
+        name: Offline(summary, training.EPILOG, partial(training.add_arguments, name), partial(training.run, name))
+        for name, summary in training.SUMMARIES.items()
+    },
+    "assemble": Offline(smt_command.SUMMARY, smt_command.EPILOG, smt_command.add_arguments, smt_command.run),
+    "models": Offline(catalogue.SUMMARY, catalogue.EPILOG, catalogue.add_arguments, catalogue.run),
+    "inspect": Offline(inspection.SUMMARY, inspection.EPILOG, inspection.add_arguments, inspection.inspect),
+}
 COMMANDS = {
     "serve": "Everything on this machine: Valkey (unless PERENNIAL_REDIS_URL is set), a worker, the API.",
     "api": "Only the HTTP API; needs PERENNIAL_REDIS_URL. Any number of them.",
     "worker": "Only a worker, which computes; needs PERENNIAL_REDIS_URL. One per device.",
     "generate": "Complete a text here and now, without server or session.",
     "evaluate": evaluation.SUMMARY,
-    **training.SUMMARIES,
-    "assemble": smt_command.SUMMARY,
-    "models": catalogue.SUMMARY,
-    "inspect": inspection.SUMMARY,
+    **{name: offline.summary for name, offline in OFFLINE.items()},
     "key": "Make an API key: show it this once, and the hash of it that is configured.",
 }
 LIKE = {"evaluate": "generate"}  # both run the model here and now, and take the same settings
@@ -65,10 +83,7 @@ def parser() -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         epilog = {
             "evaluate": f"{evaluation.EPILOG} {EPILOG}",
-            "inspect": inspection.EPILOG,
-            "models": catalogue.EPILOG,
-            "assemble": smt_command.EPILOG,
-            **dict.fromkeys(training.SUMMARIES, training.EPILOG),
+            **{name: offline.epilog for name, offline in OFFLINE.items()},
         }.get(name, EPILOG)
         sub = commands.add_parser(
             name, help=summary, description=summary, epilog=epilog.replace("%", "%%"), allow_abbrev=False
@@ -77,14 +92,8 @@ def parser() -> argparse.ArgumentParser:
             _generate_arguments(sub)
         if name == "evaluate":
             evaluation.add_arguments(sub)
-        if name == "inspect":
-            inspection.add_arguments(sub)
-        if name == "models":
-            catalogue.add_arguments(sub)
-        if name == "assemble":
-            smt_command.add_arguments(sub)
-        if name in training.SUMMARIES:
-            training.add_arguments(name, sub)
+        if name in OFFLINE:
+            OFFLINE[name].add_arguments(sub)
         if name == "key":
             sub.add_argument("--label", metavar="NAME", help="the tenant whose sessions it opens [default: its own]")
         group = sub.add_argument_group("settings")
@@ -150,15 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command == "key":
             return _key(given["label"])
-        if command == "inspect":
-            inspection.inspect(given, lambda line: print(line, flush=True))
-            return 0
-        if command == "models":
-            return _offline(catalogue.run, given)
-        if command == "assemble":
-            return _offline(smt_command.run, given)
-        if command in training.SUMMARIES:
-            return _offline(partial(training.run, command), given)
+        if command in OFFLINE:
+            return _offline(OFFLINE[command], given)
         settings = load_settings(flags)
         if given["lifeline_fd"] is not None:
             _watch_lifeline(given["lifeline_fd"], settings.drain_s)
@@ -257,10 +259,9 @@ def _evaluate(settings: Settings, given: dict[str, Any]) -> int:
     return 0
 
 
-def _offline(run: Callable[[dict[str, Any], Callable[[str], None]], None], given: dict[str, Any]) -> int:
-    """A command that needs neither settings nor server."""
+def _offline(command: Offline, given: dict[str, Any]) -> int:
     try:
-        run(given, lambda line: print(line, flush=True))
+        command.run(given, lambda line: print(line, flush=True))
     except (ValueError, OSError) as e:
         raise StartupError(" ".join(str(e).split()) or type(e).__name__) from e
     return 0

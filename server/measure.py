@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from model.kernels import choose_ops
 from model.tokenizer import load_tokenizer
 from model.training.evaluate import Source, evaluate
 from model.training.options import Options
+from server.loading import load_ops
 from server.settings import Settings
 
 
@@ -24,7 +24,5 @@ def measure(settings: Settings, options: Options, *, command: Sequence[str], say
     if settings.threads:
         torch.set_num_threads(settings.threads)
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
-    dtype = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
-    ops = choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
-    source = Source(settings.model, ops, tokenizer, settings.sliding_window, settings.memory)
+    source = Source(settings.model, load_ops(settings), tokenizer, settings.sliding_window, settings.memory)
     evaluate(source, options, command=["perennial", *command], say=say)

@@ -14,12 +14,11 @@ from importlib.metadata import version
 import torch
 from prometheus_client import start_http_server
 
-from model.kernels import choose_ops
-from model.registry import Loaded, load_model
+from model.registry import Loaded
 from model.svd_clean import Cut
-from model.tokenizer import Tokenizer, load_tokenizer
-from model.weights import WeightsError
+from model.tokenizer import Tokenizer
 from server.engine.loop import Engine
+from server.loading import load, load_ops
 from server.logs import get_logger
 from server.settings import Settings
 from server.store.store import StoreOptions, open_store
@@ -49,21 +48,11 @@ def store_options(settings: Settings) -> StoreOptions:
     )
 
 
-def load(settings: Settings) -> tuple[Loaded, Tokenizer]:
-    """Model and tokeniser, ready to run. Raises `WeightsError` or `TokenizerError` naming what does not fit."""
+def prepare(settings: Settings) -> tuple[Loaded, Tokenizer]:
+    """Model and tokeniser, compiled and on their threads. Raises as `server.loading.load` does."""
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-    ops = choose_ops(
-        settings.ops,
-        batch_invariant=settings.batch_invariant,
-        state_dtype=None if settings.dtype == "auto" else getattr(torch, settings.dtype),
-    )
-    tokenizer = load_tokenizer(settings.model, settings.cache_dir)
-    loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
-    if tokenizer.vocab_size > loaded.model.vocab_size:
-        raise WeightsError(
-            f"{settings.model}: its tokeniser has {tokenizer.vocab_size:,} tokens, the model "
-            f"{loaded.model.vocab_size:,}: they are not of one model"
-        )
+    ops = load_ops(settings)
+    loaded, tokenizer = load(settings, ops)
     ops.warm_up()
     if ops.name != "ref":
         # The backend has its own threads by now. What is left to torch is small, and its threads would wait for each
@@ -78,7 +67,7 @@ async def run(settings: Settings) -> None:
     began = time.time()
     tracing = open_tracing("worker", os.environ)
     loop = asyncio.get_running_loop()
-    loaded, tokenizer = await asyncio.to_thread(load, settings)
+    loaded, tokenizer = await asyncio.to_thread(prepare, settings)
     store = await open_store(store_options(settings))
     metrics = WorkerMetrics()
     metrics.state_bytes.set(loaded.model.spec.nbytes)

@@ -1,5 +1,6 @@
 """Training: `perennial train | plot | compare`.
 
+command.py    flags; work.py what the commands do
 settings.py   what a run is asked for: one YAML file
 run.py        a run's folder: settings, metrics, results, checkpoints
 optimise.py   parameter groups, schedule, an optimiser's state as tensors

@@ -22,7 +22,7 @@ from model.training.trainer import checkpoint
 from model.training.trainer.families import trainable
 from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Associative, TrainingError
-from model.training.trainer.task import Figures, device_of, products_in
+from model.training.trainer.task import Figures, all_of, device_of, products_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,8 @@ class AssociativeTask:
 
     @property
     def groups(self) -> Sequence[Group]:
-        """Matrices decay, vectors do not."""
-        named = dict(self.model.named_parameters())
-        return [
-            Group({n: p for n, p in named.items() if p.dim() > 1}),
-            Group({n: p for n, p in named.items() if p.dim() <= 1}, decay=False),
-        ]
+        """All of them."""
+        return all_of(self.model)
 
     def loss(self, step: int, micro: int) -> tuple[Tensor, Figures, int]:
         """See `Task.loss`."""

@@ -23,7 +23,7 @@ from model.training.trainer import checkpoint, texts
 from model.training.trainer.families import trainable
 from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Language, TrainingError
-from model.training.trainer.task import Figures, device_of, products_in
+from model.training.trainer.task import Figures, all_of, device_of, products_in
 
 
 class LanguageTask:
@@ -50,12 +50,8 @@ class LanguageTask:
 
     @property
     def groups(self) -> Sequence[Group]:
-        """Matrices decay, vectors do not."""
-        named = dict(self.model.named_parameters())
-        return [
-            Group({n: p for n, p in named.items() if p.dim() > 1}),
-            Group({n: p for n, p in named.items() if p.dim() <= 1}, decay=False),
-        ]
+        """All of them."""
+        return all_of(self.model)
 
     def loss(self, step: int, micro: int) -> tuple[Tensor, Figures, int]:
         """See `Task.loss`. Micro-batches are one after the other on the same streams."""

@@ -58,12 +58,15 @@ def train(run: Run, task: Task, *, minutes: float, say: Say, clock: Callable[[],
             if last or progress.step % s.evaluate_every == 0:
                 judged = task.evaluate()
                 record |= {f"validation_{name}": value for name, value in judged.items()}
-                if math.isfinite(judged["loss"]) and (progress.best is None or judged["loss"] < progress.best):
+                better = math.isfinite(judged["loss"]) and (progress.best is None or judged["loss"] < progress.best)
+                if better:
                     progress = replace(progress, best=judged["loss"])
-                    task.export(run.folder / "best", _card(run, progress, judged))
+                card = _card(run, progress, judged)
+                if better:
+                    task.export(run.folder / "best", card)
                 say(_line(progress.step, figures, judged))
                 run.note(record)
-                run.results(_card(run, progress, judged))
+                run.results(card)
                 _keep(run, trained, task, progress)
             else:
                 run.note(record)
@@ -71,7 +74,7 @@ def train(run: Run, task: Task, *, minutes: float, say: Say, clock: Callable[[],
                 _keep(run, trained, task, progress)
                 say(f"stopped after step {progress.step:,} of {s.steps:,}: the same command goes on from here")
                 break
-    card = _card(run, progress, None)
+    card = _card(run, progress, _judged_last(run))
     task.export(run.folder / "last", card)
     run.results(card)
     return progress
@@ -96,14 +99,15 @@ def _keep(run: Run, trained: Trained, task: Task, progress: Progress) -> None:
     run.keep({**trained.state(), **carried}, progress)
 
 
-def _card(run: Run, progress: Progress, judged: Figures | None) -> dict[str, Any]:
-    """The figures of a run as they stand; `final` is what was measured last."""
+def _judged_last(run: Run) -> Figures:
+    """What was noted of the last evaluation; nothing where there was none."""
     noted = [r for r in run.history if "validation_loss" in r]
-    final = judged or {
-        name.removeprefix("validation_"): value
-        for name, value in (noted[-1] if noted else {}).items()
-        if name.startswith("validation_")
-    }
+    last = noted[-1] if noted else {}
+    return {name.removeprefix("validation_"): last[name] for name in last if name.startswith("validation_")}
+
+
+def _card(run: Run, progress: Progress, judged: Figures) -> dict[str, Any]:
+    """The figures of a run as they stand. judged: what was measured last."""
     return {
         "task": run.settings.task,
         "steps": progress.step,
@@ -111,7 +115,7 @@ def _card(run: Run, progress: Progress, judged: Figures | None) -> dict[str, Any
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 1),
         "best": _both(progress.best),
-        "final": {**final, **_both(final.get("loss"))},
+        "final": {**judged, **_both(judged.get("loss"))},
         "versions": {"torch": version("torch"), "perennial": version("perennial"), "python": platform.python_version()},
     }
 

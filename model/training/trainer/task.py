@@ -56,6 +56,15 @@ def products_in(dtype: str, device: torch.device) -> AbstractContextManager[obje
     return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
+def all_of(module: nn.Module) -> list[Group]:
+    """Every parameter of a model: matrices decay, vectors do not."""
+    named = dict(module.named_parameters())
+    return [
+        Group({n: p for n, p in named.items() if p.dim() > 1}),
+        Group({n: p for n, p in named.items() if p.dim() <= 1}, decay=False),
+    ]
+
+
 def initialise(module: nn.Module, seed: int, std: float = 0.02) -> None:
     """Matrices and embeddings from N(0, std²), biases 0; norms, slots and the like as their modules have them.
 

@@ -16,7 +16,7 @@ from model.overlay import Overlaid
 from model.registry import load_model
 from model.senri import Config, Senri
 from model.state import State, as_rows
-from model.training.trainer import command, lora
+from model.training.trainer import lora, work
 from model.training.trainer.curves import compare
 from model.training.trainer.families import trainable
 from model.training.trainer.loop import train
@@ -88,7 +88,7 @@ def recall(corpus: Path, tmp_path: Path) -> dict[str, Any]:
 
 def go(settings: Settings, folder: Path, minutes: float = 0.0, clock: Callable[[], float] | None = None) -> Progress:
     torch.manual_seed(0)
-    task = command.make_task(settings, folder)
+    task = work.make_task(settings, folder)
     more = {} if clock is None else {"clock": clock}
     return train(Run(folder, settings), task, minutes=minutes, say=lambda _: None, **more)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.training.trainer import command
+from model.training.trainer import command, work
 from model.training.trainer.settings import Language, TrainingError, dump, load, parse
 
 LEAST = {"task": "language", "steps": 3, "model": {"model_type": "rsm"}}
@@ -14,7 +14,7 @@ LEAST = {"task": "language", "steps": 3, "model": {"model_type": "rsm"}}
 
 @pytest.mark.parametrize("name", command.shipped())
 def test_shipped_settings_are_valid_and_survive_being_written(name: str, tmp_path: Path) -> None:
-    settings = load(command.find(name))
+    settings = load(work.find(name))
     (tmp_path / "again.yaml").write_text(dump(settings))
     assert load(tmp_path / "again.yaml") == settings
 

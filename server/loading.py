@@ -1,0 +1,32 @@
+"""The model that the settings name, ready to compute with: for the worker, and for what runs without a server.
+
+It knows only `model/`.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from model.kernels import Ops, choose_ops
+from model.registry import Loaded, load_model
+from model.tokenizer import Tokenizer, load_tokenizer
+from model.weights import WeightsError
+from server.settings import Settings
+
+
+def load_ops(settings: Settings) -> Ops:
+    """The kernels that the settings choose."""
+    dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
+    return choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
+
+
+def load(settings: Settings, ops: Ops) -> tuple[Loaded, Tokenizer]:
+    """Model and tokeniser. Raises `WeightsError`, `TokenizerError` or `SourceError` naming what does not fit."""
+    tokenizer = load_tokenizer(settings.model, settings.cache_dir)
+    loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
+    if tokenizer.vocab_size > loaded.model.vocab_size:
+        raise WeightsError(
+            f"{settings.model}: its tokeniser has {tokenizer.vocab_size:,} tokens, the model "
+            f"{loaded.model.vocab_size:,}: they are not of one model"
+        )
+    return loaded, tokenizer
