@@ -294,6 +294,32 @@ def test_pairs_beyond_the_window_are_learned(tmp_path: Path) -> None:
     assert accuracy["window"] < 0.5
 
 
+@pytest.mark.parametrize("rule", ["linear", "delta"])
+def test_a_new_gate_can_learn(rule: str) -> None:
+    """A checkpoint without gates has them closed, where no gradient opens them; a new model's are open."""
+    model = trainable(
+        {
+            "model_type": "senri",
+            "vocab_size": 48,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "sliding_window_size": 8,
+            "num_sink_tokens": 1,
+            "chunk_size": 8,
+            "memory_rule": rule,
+            "memory_layer_indices": [1],
+        },
+        0,
+    )
+    logits, _ = model.unroll(*as_rows([list(range(40))]), State.zeros(model.spec, 1))
+    logits.logsumexp(-1).sum().backward()
+    (gate,) = (parameter for name, parameter in model.named_parameters() if name.endswith(".gate"))
+    assert gate.grad is not None
+    assert float(gate.grad.abs().min()) > 0
+
+
 def test_the_rate_rises_and_falls() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     trained = Trained([Group({"w": weight})], Optimiser(lr=1.0, warmup=4, final=0.1), steps=104)
