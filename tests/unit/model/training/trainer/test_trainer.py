@@ -164,7 +164,7 @@ def test_a_row_that_begins_anew_reads_another_place(language: dict[str, Any], tm
     counted.write_text("".join(f"{n:07d} " for n in range(2_000)))
     settings = parse({**language, "corpus": str(counted), "characters": 16_000}, "here")
     assert isinstance(settings, Language)
-    places = {}
+    places: dict[str, list[torch.Tensor]] = {}
     for name, forget in (("read on", 0.0), ("anew", 1.0)):
         task = LanguageTask(settings.model_copy(update={"forget": forget}), tmp_path)
         places[name] = []
