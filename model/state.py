@@ -151,6 +151,17 @@ class State(Mapping[str, Tensor]):
             t[a].copy_(t[b])
             t[b].copy_(held)
 
+    def followed_by(self, leaves: Mapping[str, Tensor], read: Tensor) -> State:
+        """A new state with these leaves where rows `read` (B,) bool something, in the dtypes they have here.
+
+        A row that read nothing keeps its bits, even where the computation's dtype is the narrower one.
+        """
+        after = dict(self._leaves)
+        for name, leaf in leaves.items():
+            old = after[name]
+            after[name] = torch.where(read.view(-1, *[1] * (old.dim() - 1)), leaf.to(old.dtype), old)
+        return State(self.spec, after)
+
     def equal(self, other: State) -> bool:
         """True where every leaf is bit-identical."""
         return self.spec.hash() == other.spec.hash() and all(torch.equal(t, other[n]) for n, t in self.items())

@@ -145,9 +145,7 @@ class Body(nn.Module):
 
     def _begin(self, state: State, start: Tensor) -> tuple[Carried, ...]:
         """What the layers carry, from the leaves of a state whose window began `start` tokens ago."""
-        weight = self.embed_tokens.weight
-        device = weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        dtype = window.products_dtype(self.embed_tokens.weight)
         carried = []
         for i in range(self.config.num_hidden_layers):
             ring_k, ring_v, sink_k, sink_v = (state[f"{name}.{i}"] for name in KEPT)

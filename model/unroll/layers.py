@@ -20,7 +20,7 @@ from model.gated_delta import chunkwise, conv, decay, l2norm, tail_after
 from model.remembering import CLOSED
 from model.senri_config import Config
 from model.unroll.memory import Segments, attend
-from model.unroll.window import Kept, Piece
+from model.unroll.window import Kept, Piece, Windowed
 from model.unroll.window import attend as attend_window
 
 
@@ -163,26 +163,43 @@ class DeltaMemory(nn.Module):
         )
 
 
-class Attention(nn.Module):
-    """Window, sinks, and in a layer of the rules linear and delta the Infini-attention memory behind its gate."""
+class WindowAttention(nn.Module):
+    """Window and sinks, of whatever family: `local`, and the products around it."""
 
-    def __init__(self, config: Config, *, gated: bool) -> None:
+    def __init__(self, config: Windowed) -> None:
         super().__init__()
         c, E = config, config.hidden_size
-        self.config = config
+        self._windowed = config
         self.q_proj = nn.Linear(E, c.num_attention_heads * c.head_dim, bias=False)
         self.k_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
         self.v_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, E, bias=False)
+
+    def local(self, x: Tensor, piece: Piece, kept: Kept) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Kept]:
+        """x (B, P, E), normalised → q (B, P, H, D), k and v (B, P, G, D), what is read (B, P, H, D), what is kept."""
+        q, k, v = (p(x).unflatten(-1, (-1, self._windowed.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        return (q, k, v), *attend_window(self._windowed, kept, piece, q, k, v)
+
+    def joined(self, read: Tensor) -> Tensor:
+        """What is added to the residual stream, (B, P, E), of what was read (B, P, H, D)."""
+        out: Tensor = self.o_proj(read.flatten(2))
+        return out
+
+
+class Attention(WindowAttention):
+    """Window, sinks, and in a layer of the rules linear and delta the Infini-attention memory behind its gate."""
+
+    def __init__(self, config: Config, *, gated: bool) -> None:
+        super().__init__(config)
+        c = self.config = config
         self.gate = nn.Parameter(torch.full((c.num_attention_heads,), CLOSED)) if gated else None
 
     def forward(
         self, x: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
     ) -> tuple[Tensor, Carried, Seen | None]:
         """x (B, P, E), normalised → what is added to the residual stream, (B, P, E)."""
-        c, B, P = self.config, x.shape[0], x.shape[1]
-        q, k, v = (p(x).view(B, P, -1, c.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))
-        out, kept = attend_window(c, carried.kept, piece, q, k, v)
+        c = self.config
+        (q, k, v), out, kept = self.local(x, piece, carried.kept)
         carried, seen = replace(carried, kept=kept), None
         if isinstance(carried.memory, Segments):
             gate = self.gate if self.gate is not None and bool((self.gate != CLOSED).any()) else None
@@ -203,8 +220,8 @@ class Attention(nn.Module):
                 if found is not None and gate is not None:
                     out = combine(out, *found, gate)
             if found is not None and trace:
-                seen = Seen(self.o_proj(found[0].to(x.dtype).flatten(2)), None)
-        return self.o_proj(out.to(x.dtype).flatten(2)), carried, seen
+                seen = Seen(self.joined(found[0].to(x.dtype)), None)
+        return self.joined(out.to(x.dtype)), carried, seen
 
 
 def combine(local: Tensor, read: Tensor, written: Tensor, gate: Tensor) -> Tensor:
@@ -215,14 +232,13 @@ def combine(local: Tensor, read: Tensor, written: Tensor, gate: Tensor) -> Tenso
 
 
 class MLP(nn.Module):
-    """SwiGLU."""
+    """SwiGLU of so many channels inside."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        E, F = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(E, F, bias=False)
-        self.up_proj = nn.Linear(E, F, bias=False)
-        self.down_proj = nn.Linear(F, E, bias=False)
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
@@ -238,7 +254,7 @@ class Layer(nn.Module):
         self.self_attn = Attention(config, gated=gated)
         self.memory = DeltaMemory(config, decays=decays) if memory else None
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = MLP(config)
+        self.mlp = MLP(config.hidden_size, config.intermediate_size)
 
     def forward(
         self, h: Tensor, e: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool

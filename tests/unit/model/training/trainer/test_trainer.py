@@ -138,8 +138,21 @@ SMT = {
     "ssm_state_size": 4,
 }
 
+HYBRID = {
+    "model_type": "perennial_hybrid",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "mamba_head_dim": 8,
+    "mamba_state_size": 4,
+    "sliding_window_size": 8,
+    "num_sink_tokens": 1,
+    "tie_word_embeddings": False,
+}
 
-@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+
+@pytest.mark.parametrize("model", [HYBRID, RSM, SMT], ids=["hybrid", "rsm", "smt"])
 def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     go(parse({**language, "model": model, "steps": 60, "evaluate_every": 30}, "here"), folder)
@@ -153,7 +166,7 @@ def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str,
     logits, _ = loaded.model.advance(*as_rows([[5, 6, 7]]), state)
     assert logits.shape == (1, loaded.model.vocab_size)
     assert json.loads((folder / "best" / "training.json").read_text())["task"] == "language"
-    with pytest.raises(WeightsError, match=f"is a {model['model_type']}"):
+    with pytest.raises(WeightsError, match=f"is a {loaded.architecture}"):
         load_model(folder / "best", choose_ops("ref"), memory=Path("any"))
 
 
@@ -315,7 +328,7 @@ def test_to_begin_afresh_takes_a_runs_own_files_only(
     assert not (tmp_path / "last" / "of an older run").exists()
 
 
-@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+@pytest.mark.parametrize("model", [HYBRID, RSM, SMT], ids=["hybrid", "rsm", "smt"])
 def test_a_misspelt_field_of_the_model_is_named(model: dict[str, Any]) -> None:
     assert trainable({**model, "vocab_size": 9, "dtype": "float32", "eos_token_id": 1}, 0).vocab_size == 9
     with pytest.raises(WeightsError, match="hiden_size is no field"):
