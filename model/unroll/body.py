@@ -128,6 +128,11 @@ class Body(nn.Module):
             after.append(one)
             if did is not None:
                 seen[i] = did
+        for i, did in seen.items():
+            if self.layers[i].late:
+                h = h + did.read.to(h.dtype)
+        if not trace:
+            seen = {}
         if self.config.share_memory:
             after = self._end_segments(after, rows)
         return self.norm(h).masked_fill(~rows.real.unsqueeze(-1), 0.0), tuple(after), seen

@@ -113,7 +113,8 @@ class DeltaMemory(nn.Module):
         self.a_proj = nn.Linear(E, h, bias=False) if decays else None
         self.dt_bias = nn.Parameter(torch.zeros(h)) if decays else None
         self.A_log = nn.Parameter(torch.zeros(h)) if decays else None
-        self.norm = RMSNorm(c.memory_value_dim, c.rms_norm_eps)
+        self.g_proj = nn.Linear(E, h) if c.memory_read_gate else None
+        self.norm = RMSNorm(c.memory_value_dim, c.rms_norm_eps) if c.memory_read_norm else None
         self.o_proj = nn.Linear(values, E, bias=False)
         with torch.no_grad():
             for parameter, value in self.beginning():
@@ -124,6 +125,9 @@ class DeltaMemory(nn.Module):
         yield self.mean, torch.zeros_like(self.mean)
         yield self.o_proj.weight, torch.zeros_like(self.o_proj.weight)
         yield self.b_proj.bias, torch.full_like(self.b_proj.bias, -2.0)
+        if self.g_proj is not None:
+            yield self.g_proj.weight, torch.zeros_like(self.g_proj.weight)
+            yield self.g_proj.bias, torch.ones_like(self.g_proj.bias)
         for taps in (self.q_conv, self.k_conv, self.v_conv):
             itself = torch.zeros_like(taps.weight)
             itself[:, -1] = 1.0
@@ -153,7 +157,11 @@ class DeltaMemory(nn.Module):
                 alpha = decay(accurate(self.a_proj(x)), accurate(self.dt_bias), accurate(self.A_log))
                 alpha = torch.where(written, alpha, 1.0)
             out, M = chunkwise(l2norm(q), l2norm(k), v, beta, alpha, memory.M)
-            read = self.o_proj(self.norm(out).flatten(2).to(x.dtype))
+            if self.norm is not None:
+                out = self.norm(out)
+            if self.g_proj is not None:
+                out = out * silu(accurate(self.g_proj(x))).unsqueeze(-1)
+            read = self.o_proj(out.flatten(2).to(x.dtype))
         return Seen(read, beta), Delta(
             M=M,
             conv_q=tail_after(wq, memory.conv_q, lengths),
@@ -253,17 +261,20 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, gated=gated)
         self.memory = DeltaMemory(config, decays=decays) if memory else None
+        self.late = memory and config.memory_reads == "end"  # what it reads is added after the last layer
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config.hidden_size, config.intermediate_size)
 
     def forward(
         self, h: Tensor, e: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
     ) -> tuple[Tensor, Carried, Seen | None]:
-        """h (B, P, E) → h, what the layer carries on, and with `trace` what its memory did."""
+        """h (B, P, E) → h, what the layer carries on; with `trace`, or where it is `late`, what its memory did."""
         x = self.input_layernorm(h)
         added, after, seen = self.self_attn(x, piece, carried, rows, trace=trace)
         if self.memory is not None and isinstance(carried.memory, Delta):
             seen, memory = self.memory(x, e, carried.memory, rows)
-            added, after = added + seen.read.to(added.dtype), replace(after, memory=memory)
+            after = replace(after, memory=memory)
+            if not self.late:
+                added = added + seen.read.to(added.dtype)
         h = h + added
-        return h + self.mlp(self.post_attention_layernorm(h)), after, seen if trace else None
+        return h + self.mlp(self.post_attention_layernorm(h)), after, seen if trace or self.late else None
