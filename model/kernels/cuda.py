@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from model.weights import Tensors
 
 BLOCK = 64  # tokens of a block of `mamba_chunk_scan_combined`
+GPU = torch.device("cuda")
 
 
 class Kernels(NamedTuple):
@@ -92,6 +93,7 @@ class CudaOps(RefOps):
     """
 
     name: str = "cuda"
+    device: torch.device = GPU
     kernels: Kernels = field(default_factory=load_kernels)
 
     def causal_conv(self, x: Tensor, taps: Tensor, bias: Tensor | None, *, state: Tensor, lengths: Tensor) -> Tensor:
