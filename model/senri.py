@@ -51,6 +51,7 @@ class Senri:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
         self._window = WindowSpec(

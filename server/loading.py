@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import torch
 
-from model.kernels import Ops, choose_ops
-from model.registry import Loaded, load_model
+from model.kernels import Ops
+from model.registry import Loaded, load_model, ops_for
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.weights import WeightsError
 from server.settings import Settings
 
 
 def load_ops(settings: Settings) -> Ops:
-    """The kernels that the settings choose."""
+    """The kernels that the settings choose for their model. Raises ValueError (also `WeightsError`) saying why not."""
     dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
-    return choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
+    return ops_for(settings.model, settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
 
 
 def load(settings: Settings, ops: Ops) -> tuple[Loaded, Tokenizer]:

@@ -86,8 +86,11 @@ class Settings(BaseSettings):
         "Comma-separated other names by which OpenAI-style clients may call the model: a plain name, or name=model for "
         "one that counts only while that model is served.",
     )
-    ops: Literal["auto", "ref", "cpu"] = setting(
-        "auto", COMPUTING, "Kernels: auto picks by what the machine has; ref is the plain reference."
+    ops: Literal["auto", "ref", "cpu", "cuda"] = setting(
+        "auto",
+        COMPUTING,
+        "Kernels: auto picks by what the machine has and the model can use; cuda serves Mamba and Mamba-2; ref is the "
+        "plain reference.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", COMPUTING, "Number format of the window's keys and values; auto is what the kernels do best."
