@@ -54,14 +54,7 @@ class Senri:
         self.device = ops.device
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
-        self._window = WindowSpec(
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            window=config.sliding_window_size,
-            num_sinks=config.num_sink_tokens,
-            inv_freq=rope_frequencies(config.rope_theta, config.head_dim),
-        )
+        self._window = window(config)
         E = config.hidden_size
         embedding = tensors.expect("model.embed_tokens.weight", (config.vocab_size, E))
         self._embed = ops.embedding(embedding)
@@ -79,7 +72,7 @@ class Senri:
         remembering = {i for i in c.memory_layers if not delta or has_recall(i, tensors)}
         plain: dict[int, Block] = {}
         for i in range(c.num_hidden_layers):
-            block = self._load_block(i, tensors)
+            block = load_block(c, i, tensors, self.ops)
             if i in remembering:
                 yield from self._join(plain)
                 plain = {}
@@ -93,28 +86,6 @@ class Senri:
         if blocks:
             stack = self.ops.stack(list(blocks.values()), self.config.rms_norm_eps)
             yield Plain(range(min(blocks), max(blocks) + 1), stack)
-
-    def _load_block(self, i: int, tensors: Tensors) -> Block:
-        c = self.config
-        E, F = c.hidden_size, c.intermediate_size
-        query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-
-        def weight(name: str, *shape: int) -> Weight:
-            return tensors.expect(f"model.layers.{i}.{name}.weight", shape)
-
-        qkv = [
-            weight("self_attn.q_proj", query, E),
-            weight("self_attn.k_proj", kv, E),
-            weight("self_attn.v_proj", kv, E),
-        ]
-        return Block(
-            input_norm=vector(weight("input_layernorm", E)),
-            qkv=self.ops.linear(qkv),
-            out=self.ops.linear([weight("self_attn.o_proj", E, query)]),
-            post_norm=vector(weight("post_attention_layernorm", E)),
-            gate_up=self.ops.linear([weight("mlp.gate_proj", F, E), weight("mlp.up_proj", F, E)]),
-            down=self.ops.linear([weight("mlp.down_proj", E, F)]),
-        )
 
     @property
     def memory(self) -> SenriMemory:
@@ -154,7 +125,7 @@ class Senri:
         late: list[Tensor] = []  # what memories add at the end
         for part in self._parts:
             if isinstance(part, Plain):
-                delta = part.stack(h, delta, rope, [_window(state, i) for i in part.layers])
+                delta = part.stack(h, delta, rope, [leaves(state, i) for i in part.layers])
             elif isinstance(part, Recall) and part.late:
                 x = ops.add_norm(h, delta, part.block.input_norm, c.rms_norm_eps)
                 late.append(part.read(ops, x, e, state, lengths))
@@ -182,7 +153,7 @@ class Senri:
         ops, block, eps = self.ops, part.block, self.config.rms_norm_eps
         x = ops.add_norm(h, delta, block.input_norm, eps)
         qkv = block.qkv(x)  # (B·T, (H+2G)·D)
-        local = ops.window_attention(qkv, rope, **_window(state, part.layer)._asdict())  # (B·T, H·D)
+        local = ops.window_attention(qkv, rope, **leaves(state, part.layer)._asdict())  # (B·T, H·D)
         if isinstance(part, Segments):
             found = block.out(part.attend(self.config, qkv, local, state, rope.lengths, singly=ops.batch_invariant))
         else:
@@ -197,5 +168,42 @@ class Senri:
             end_segments([part.memory(state) for part in self._sharing], rows, self.config.memory_rule)
 
 
-def _window(state: State, i: int) -> Window:
+def load_block(config: Config, i: int, tensors: Tensors, ops: Ops) -> Block:
+    """Layer i of a Llama. Raises `WeightsError` naming the weight that is missing or does not fit."""
+    c = config
+    E, F = c.hidden_size, c.intermediate_size
+    query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+
+    def weight(name: str, *shape: int) -> Weight:
+        return tensors.expect(f"model.layers.{i}.{name}.weight", shape)
+
+    qkv = [
+        weight("self_attn.q_proj", query, E),
+        weight("self_attn.k_proj", kv, E),
+        weight("self_attn.v_proj", kv, E),
+    ]
+    return Block(
+        input_norm=vector(weight("input_layernorm", E)),
+        qkv=ops.linear(qkv),
+        out=ops.linear([weight("self_attn.o_proj", E, query)]),
+        post_norm=vector(weight("post_attention_layernorm", E)),
+        gate_up=ops.linear([weight("mlp.gate_proj", F, E), weight("mlp.up_proj", F, E)]),
+        down=ops.linear([weight("mlp.down_proj", E, F)]),
+    )
+
+
+def window(config: Config) -> WindowSpec:
+    """The geometry of its windowed attention."""
+    return WindowSpec(
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        window=config.sliding_window_size,
+        num_sinks=config.num_sink_tokens,
+        inv_freq=rope_frequencies(config.rope_theta, config.head_dim),
+    )
+
+
+def leaves(state: State, i: int) -> Window:
+    """Layer i's window in a state."""
     return Window(state[f"k.{i}"], state[f"v.{i}"], state[f"sink_k.{i}"], state[f"sink_v.{i}"])

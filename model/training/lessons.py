@@ -10,6 +10,7 @@ It knows nothing of tokens.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from model.training.relations import ADJECTIVES, PEOPLE, PLACES, ROLES, SURNAMES, THINGS, WRITTEN, Subject
@@ -61,12 +62,15 @@ class Lesson:
     relation: int
 
 
-def draw_lessons(rng: random.Random, count: int) -> list[Lesson]:
-    """`count` facts that do not contradict each other: no two of one relation have the same subject."""
+def draw_lessons(rng: random.Random, count: int, relations: Collection[int] | None = None) -> list[Lesson]:
+    """`count` facts that do not contradict each other: no two of one relation have the same subject. relations: the
+    numbers of those that may be told; all for None."""
     taken: set[tuple[int, str]] = set()
     lessons: list[Lesson] = []
     while len(lessons) < count:
         number = _relation(rng)
+        if relations is not None and number not in relations:
+            continue
         subject = _subject(rng, RELATIONS[number].subject)
         if (number, subject) in taken:
             continue

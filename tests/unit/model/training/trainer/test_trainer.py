@@ -86,6 +86,23 @@ def recall(corpus: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def recorded(corpus: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "task": "recorded",
+        "steps": 4,
+        "rows": 2,
+        "evaluate_every": 2,
+        "base": str(tiny_checkpoint(tmp_path / "base")),
+        "window": 32,
+        "memory": {"layers": [1, 3], "heads": 2, "key_dim": 8, "value_dim": 8, "reads": "end", "gate": True},
+        "recording": {"files": 2, "stories": 3, "filler": 1300, "corpus": str(corpus), "characters": 10_000},
+        "tokens": [400, 600],
+        "passing": 0.5,
+        "judged": 2,
+    }
+
+
 def go(settings: Settings, folder: Path, minutes: float = 0.0, clock: Callable[[], float] | None = None) -> Progress:
     torch.manual_seed(0)
     task = work.make_task(settings, folder)
@@ -99,7 +116,7 @@ def hurried() -> Callable[[], float]:
     return lambda: next(ticks)
 
 
-@pytest.mark.parametrize("kind", ["language", "recall"])
+@pytest.mark.parametrize("kind", ["language", "recall", "recorded"])
 def test_in_pieces_it_is_bit_for_bit_the_run_in_one(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     settings = parse(request.getfixturevalue(kind), "here")
     (tmp_path / "one").mkdir()
