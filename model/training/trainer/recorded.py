@@ -80,9 +80,11 @@ class RecordedTask:
             memory_read_gate=m.gate,
             memory_read_norm=m.norm,
         )
-        files = recording.files(folder / "recording", s.recording.files)
+        kept = Path(s.recording.folder).expanduser() if s.recording.folder else folder / "recording"
+        recording.claim(kept, s.recording, s.seed, m.layers)
+        files = recording.files(kept, s.recording.files)
         if not all(file.exists() for file in files):
-            self._record(folder / "recording")
+            self._record(kept)
         held = recording.held_out(len(files))
         self._taught = recording.load([file for i, file in enumerate(files) if i not in held])
         self._judged = recording.load([files[i] for i in held])

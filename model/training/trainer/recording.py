@@ -91,12 +91,7 @@ class Recorder:
 
     def make(self, folder: Path, tick: Callable[[int], object] = lambda _: None) -> None:
         """Make the files that are not there yet. Raises `TrainingError` where others were begun."""
-        folder.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"layers": self._taps.layers, "seed": self._seed, **self._settings.model_dump(mode="json")})
-        path = folder / "recording.json"
-        if path.exists() and path.read_text(encoding="utf-8") != about:
-            raise TrainingError(f"{folder}: holds a recording made with other settings; take another folder")
-        path.write_text(about, encoding="utf-8")
+        claim(folder, self._settings, self._seed, self._taps.layers)
         names = files(folder, self._settings.files)
         with tqdm(total=len(names), unit="file", desc="recording", initial=sum(f.exists() for f in names)) as bar:
             for number, file in enumerate(names):
@@ -235,6 +230,17 @@ class _Sheet:
         beside = path.with_name(path.name + ".tmp")
         save_file(tensors, beside, metadata={"spans": spans})
         beside.replace(path)
+
+
+def claim(folder: Path, settings: Recording, seed: int, layers: Sequence[int]) -> None:
+    """Note what a folder is to hold. Raises `TrainingError` where it holds something else."""
+    asked = settings.model_dump(mode="json", exclude={"folder"})
+    about = json.dumps({"layers": sorted(layers), "seed": seed, **asked})
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recording.json"
+    if path.exists() and path.read_text(encoding="utf-8") != about:
+        raise TrainingError(f"{folder}: holds a recording made with other settings; take another folder")
+    path.write_text(about, encoding="utf-8")
 
 
 def files(folder: Path, count: int) -> list[Path]:

@@ -167,13 +167,15 @@ class Recall(_Run):
 
 class Recording(_Section):
     """What is recorded of the base model (`recording`). files: of so many stories, and tokens of filler, each; the last
-    in ten, one at least, are only judged. books: files of text that are read as filler beside the corpus."""
+    in ten, one at least, are only judged. books: files of text that are read as filler beside the corpus. folder: where
+    the recording is kept, so that several runs share it; "" for the run's own."""
 
     files: int = Field(default=20, ge=2)
     stories: int = Field(default=65, ge=1)
     facts: _Counts = (1, 4)
     filler: int = Field(default=12_500, ge=640)
     books: tuple[str, ...] = ()
+    folder: str = ""
     corpus: str = ""
     characters: int = Field(default=6_000_000, ge=10_000)
 

@@ -11,7 +11,7 @@ from model.kernels import choose_ops
 from model.kernels.cuda import CudaOps
 from model.registry import ARCHITECTURES, load_model
 from server.cli import main
-from server.loading import load_ops
+from server.loading import load_ops, memory_of
 from server.settings import load_settings
 from support.families import FAMILIES, family_checkpoint
 from support.gpu_standins import STANDINS
@@ -95,3 +95,17 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     said = capsys.readouterr().err
     assert "Traceback" not in said
     return said.strip().splitlines()[-1]
+
+
+def test_the_memory_is_the_models_own_unless_another_or_none_is_asked_for(tmp_path: Path) -> None:
+    def memory(**settings: str) -> Path | None:
+        return memory_of(load_settings(settings, env_file=None))
+
+    own = memory()
+    assert own is not None
+    assert own.is_file()
+    assert memory(memory="Auto") == memory(memory="") == own
+    assert memory(memory="none") is None
+    assert memory(model=str(tmp_path)) is None
+    assert memory(memory=str(tmp_path / "m.safetensors"), model=str(tmp_path)) == tmp_path / "m.safetensors"
+    assert memory(memory="m.safetensors") == Path.cwd() / "m.safetensors"

@@ -253,3 +253,14 @@ def test_a_memory_that_is_read_in_its_layer_is_refused(base: Path, tmp_path: Pat
     )
     with pytest.raises(TrainingError, match=r"memory\.reads is 'layer'"):
         RecordedTask(changed, tmp_path)
+
+
+def test_a_recording_made_otherwise_is_not_taken(task: RecordedTask, base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "text.txt"
+    RecordedTask(settings(base, corpus), tmp_path)  # what was recorded serves again
+    with pytest.raises(TrainingError, match="other settings"):
+        RecordedTask(settings(base, corpus).model_copy(update={"seed": 2}), tmp_path)
+    elsewhere = settings(base, corpus)
+    shared = elsewhere.recording.model_copy(update={"folder": str(tmp_path / "recording")})
+    RecordedTask(elsewhere.model_copy(update={"recording": shared}), tmp_path / "another")
+    assert not (tmp_path / "another").exists()
