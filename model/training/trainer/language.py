@@ -2,7 +2,8 @@
 
 Row b of B is a stream that begins at place b·N/B of a text of N tokens and is read on from step to step, its state
 passed on and cut from its history (truncated backpropagation through time, the horizon being a step's tokens), so that
-the memory is trained on states as they are after thousands of tokens. Now and then a row begins anew with an empty one.
+the memory is trained on states as they are after thousands of tokens. Now and then a row begins anew: with an empty
+state, at a place that is drawn. Else a run would read B stretches of the text and no more, and learn those.
 """
 
 from __future__ import annotations
@@ -46,7 +47,14 @@ class LanguageTask:
         self.device = device_of(s.device)
         self.model = trainable(self.config, s.seed)
         self.model.to(self.device)
-        self._state = State.zeros(self.model.spec, s.rows, self.device)
+        self._state = self._begin(s.rows, s.frozen)
+        self._places = [b * len(self._text) // s.rows for b in range(s.rows)]  # where each row is read on
+
+    def _begin(self, rows: int, frozen: bool) -> State:
+        """States before the first token, with a memory that may be written or not."""
+        state = State.zeros(self.model.spec, rows, self.device)
+        state["frozen"].fill_(int(frozen))
+        return state
 
     @property
     def groups(self) -> Sequence[Group]:
@@ -55,13 +63,13 @@ class LanguageTask:
 
     def loss(self, step: int, micro: int) -> tuple[Tensor, Figures, int]:
         """See `Task.loss`. Micro-batches are one after the other on the same streams."""
-        s = self.settings
-        T, at = s.tokens, (step * s.accumulate + micro) * s.tokens
-        starts = [b * len(self._text) // s.rows + at for b in range(s.rows)]
-        tokens = texts.rows(self._text, starts, T + 1).to(self.device)
+        s, T = self.settings, self.settings.tokens
         rng = draws(s.seed, step, micro, "forget")
-        anew = torch.tensor([rng.random() < s.forget for _ in range(s.rows)], device=self.device)
-        state = _emptied(self._state, anew)
+        anew = [rng.random() < s.forget for _ in range(s.rows)]
+        starts = [rng.randrange(len(self._text)) if a else at for a, at in zip(anew, self._places, strict=True)]
+        self._places = [start + T for start in starts]
+        tokens = texts.rows(self._text, starts, T + 1).to(self.device)
+        state = _emptied(self._state, torch.tensor(anew, device=self.device))
         with products_in(s.dtype, self.device):
             logits, after = self._unroll(tokens[:, :-1], state)
         self._state = State(after.spec, {name: leaf.detach() for name, leaf in after.items()})
@@ -76,10 +84,22 @@ class LanguageTask:
     @torch.no_grad()
     def evaluate(self) -> Figures:
         """Loss (nats a token), perplexity and accuracy on the held-out end of the text, streamed from empty states; of
-        the first horizon apart, since there a memory has nothing to say."""
+        the first horizon apart, since there a memory has nothing to say; and the loss with a memory that is never
+        written, which says what the memory is worth."""
+        nll, right, first = self._judge(frozen=self.settings.frozen)
+        figures = {
+            "loss": nll,
+            "perplexity": float(torch.tensor(nll).exp()),
+            "accuracy": right,
+            "first_horizon_loss": first,
+        }
+        return figures if self.settings.frozen else {**figures, "frozen_loss": self._judge(frozen=True)[0]}
+
+    def _judge(self, *, frozen: bool) -> tuple[float, float, float]:
+        """Loss and accuracy on the held-out text, and the loss on its rows' first horizon."""
         s = self.settings
         rows = min(s.rows, max(1, len(self._held) // (2 * s.tokens)))
-        state = State.zeros(self.model.spec, rows, self.device)
+        state = self._begin(rows, frozen)
         starts = [b * len(self._held) // rows for b in range(rows)]
         horizons = min(s.judged, len(self._held) // rows // s.tokens)
         nll, right, first, count = 0.0, 0, 0.0, 0
@@ -90,21 +110,16 @@ class LanguageTask:
             nll, count = nll + cost, count + rows * s.tokens
             right += int((logits.argmax(-1) == tokens[:, 1:]).sum())
             first = first or cost / (rows * s.tokens)
-        loss = nll / count
-        return {
-            "loss": loss,
-            "perplexity": float(torch.tensor(loss).exp()),
-            "accuracy": right / count,
-            "first_horizon_loss": first,
-        }
+        return nll / count, right / count, first
 
     def carried(self) -> dict[str, Tensor]:
-        """The streams' states."""
-        return dict(self._state)
+        """The streams' states, and where each is read on."""
+        return {**self._state, "places": torch.tensor(self._places)}
 
     def resume(self, carried: Mapping[str, Tensor]) -> None:
         """See `Task.resume`."""
         self._state = State(self.model.spec, {name: carried[name].to(self.device) for name in self.model.spec})
+        self._places = carried["places"].tolist()
 
     def export(self, folder: Path, card: Mapping[str, Any]) -> None:
         """A directory that `perennial serve --model` takes."""
@@ -112,8 +127,11 @@ class LanguageTask:
 
 
 def _emptied(state: State, rows: Tensor) -> State:
-    """The state with `rows` (B,) bool as before the first token."""
+    """The state with `rows` (B,) bool as before the first token, but frozen where they were."""
     return State(
         state.spec,
-        {n: leaf.masked_fill(rows.view(-1, *[1] * (leaf.dim() - 1)), 0) for n, leaf in state.items()},
+        {
+            n: leaf if n == "frozen" else leaf.masked_fill(rows.view(-1, *[1] * (leaf.dim() - 1)), 0)
+            for n, leaf in state.items()
+        },
     )

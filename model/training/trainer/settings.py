@@ -78,8 +78,9 @@ class Language(_Run):
 
     model: config.json's fields, `model_type` among them; the vocabulary is the tokeniser's. corpus: a file, a folder
     (its training part), or "" for Debian's linux-doc. tokens: the horizon, tokens of a row between two cuts of the
-    gradient. forget: how often a row begins anew, its state empty. validation: share of the text, at its end, that is
-    only judged.
+    gradient. forget: how often a row begins anew, its state empty. frozen: the memory is never written, neither in
+    training nor when judged, which leaves the window alone: a control of the same shape. validation: share of the text,
+    at its end, that is only judged; judged: horizons of each row that are.
     """
 
     task: Literal["language"]
@@ -89,6 +90,7 @@ class Language(_Run):
     characters: int = Field(default=8_000_000, ge=10_000)
     tokens: int = Field(default=256, ge=2)
     forget: float = Field(default=0.05, ge=0, le=1)
+    frozen: bool = False
     validation: float = Field(default=0.05, gt=0, lt=0.5)
     judged: int = Field(default=8, ge=1)
 

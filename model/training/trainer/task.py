@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model.training.trainer.optimise import Group
-from model.unroll.layers import DeltaMemory
+from model.unroll.layers import Attention, DeltaMemory
 
 Figures = dict[str, float]
 
@@ -69,13 +69,15 @@ def initialise(module: nn.Module, seed: int, std: float = 0.02) -> None:
     """Matrices and embeddings from N(0, std²), biases 0; norms, slots and the like as their modules have them.
 
     A gated_delta memory's keys are of the token before, so that what is stored is what follows it; the bias of its
-    write strengths stays."""
+    write strengths stays. The read gates of the other rules are half open: a closed one has no gradient to open it."""
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, part in module.named_modules():
             if isinstance(part, DeltaMemory) and part.k_conv.weight.shape[1] > 1:
                 part.k_conv.weight.zero_()
                 part.k_conv.weight[:, -2] = 1.0
+            if isinstance(part, Attention) and part.gate is not None:
+                part.gate.zero_()
             if not isinstance(part, nn.Linear | nn.Embedding) or name.endswith(".b_proj"):
                 continue
             part.weight.copy_(torch.randn(part.weight.shape, generator=g) * std)

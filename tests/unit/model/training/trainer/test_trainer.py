@@ -19,11 +19,12 @@ from model.state import State, as_rows
 from model.training.trainer import lora, work
 from model.training.trainer.curves import compare
 from model.training.trainer.families import trainable
+from model.training.trainer.language import LanguageTask
 from model.training.trainer.loop import train
 from model.training.trainer.optimise import Group, Trained
 from model.training.trainer.recall import RecallTask
 from model.training.trainer.run import Progress, Run, read_history
-from model.training.trainer.settings import Optimiser, Recall, Settings, TrainingError, parse
+from model.training.trainer.settings import Language, Optimiser, Recall, Settings, TrainingError, parse
 from model.unroll import Unroll
 from model.weights import WeightsError, open_checkpoint
 from server.cli import main
@@ -187,6 +188,44 @@ def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str,
         load_model(folder / "best", choose_ops("ref"), memory=Path("any"))
 
 
+def test_a_row_that_begins_anew_reads_another_place(language: dict[str, Any], tmp_path: Path) -> None:
+    """Else a run would read as many stretches of the text as it has rows, and no more."""
+    counted = tmp_path / "counted.txt"
+    counted.write_text("".join(f"{n:07d} " for n in range(2_000)))
+    settings = parse({**language, "corpus": str(counted), "characters": 16_000}, "here")
+    assert isinstance(settings, Language)
+    places: dict[str, list[torch.Tensor]] = {}
+    for name, forget in (("read on", 0.0), ("anew", 1.0)):
+        task = LanguageTask(settings.model_copy(update={"forget": forget}), tmp_path)
+        places[name] = []
+        for step in range(3):
+            task.loss(step, 0)
+            places[name].append(task.carried()["places"])
+    one, two, three = places["read on"]
+    assert torch.equal(two - one, three - two)
+    assert (two - one).tolist() == [settings.tokens] * settings.rows
+    assert len({int(place) for step in places["anew"] for place in step}) == 3 * settings.rows
+
+
+@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+def test_a_frozen_control_never_writes(model: dict[str, Any], language: dict[str, Any], tmp_path: Path) -> None:
+    """Whether rows begin anew or not, and what is judged is the window alone; another run says what that would be."""
+    settings = parse({**language, "model": model}, "here")
+    assert isinstance(settings, Language)
+    control = LanguageTask(settings.model_copy(update={"frozen": True}), tmp_path)
+    other = LanguageTask(settings, tmp_path)
+    for step in range(3):
+        control.loss(step, 0)
+        other.loss(step, 0)
+    names = [name for name in control.carried() if name.startswith("writes")]
+    assert [int(control.carried()[name].sum()) for name in names] == [0] * len(names)
+    assert min(int(other.carried()[name].sum()) for name in names) > 0
+    # New models of one seed are the same: only the memory tells them apart.
+    alone, both = control.evaluate(), other.evaluate()
+    assert alone["loss"] == both["frozen_loss"] != both["loss"]
+    assert "frozen_loss" not in alone
+
+
 def test_a_memory_is_laid_over_its_model(recall: dict[str, Any], tmp_path: Path) -> None:
     """What is served with the file is what was trained, low-rank changes and all; another model refuses it."""
     settings = parse(recall, "here")
@@ -283,6 +322,32 @@ def test_pairs_beyond_the_window_are_learned(tmp_path: Path) -> None:
         accuracy[name] = json.loads((tmp_path / name / "results.json").read_text())["final"]["accuracy"]
     assert accuracy["memory"] > 0.9
     assert accuracy["window"] < 0.5
+
+
+@pytest.mark.parametrize("rule", ["linear", "delta"])
+def test_a_new_gate_can_learn(rule: str) -> None:
+    """A checkpoint without gates has them closed, where no gradient opens them; a new model's are open."""
+    model = trainable(
+        {
+            "model_type": "senri",
+            "vocab_size": 48,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "sliding_window_size": 8,
+            "num_sink_tokens": 1,
+            "chunk_size": 8,
+            "memory_rule": rule,
+            "memory_layer_indices": [1],
+        },
+        0,
+    )
+    logits, _ = model.unroll(*as_rows([list(range(40))]), State.zeros(model.spec, 1))
+    logits.logsumexp(-1).sum().backward()
+    (gate,) = (parameter for name, parameter in model.named_parameters() if name.endswith(".gate"))
+    assert gate.grad is not None
+    assert float(gate.grad.abs().min()) > 0
 
 
 def test_the_rate_rises_and_falls() -> None:
