@@ -139,6 +139,8 @@ def conv(x: Tensor, weight: Tensor, tail: Tensor) -> Tensor:
 def tail_after(x: Tensor, tail: Tensor, lengths: Tensor) -> Tensor:
     """The tail (B, width−1, C) that `conv` needs after the first lengths[b] tokens of row b of x (B, T, C)."""
     before = torch.cat((tail, x.to(tail.dtype)), dim=1)
+    if x.shape[1] == 1:  # the same, without an index for every channel
+        return torch.where((lengths > 0)[:, None, None], before[:, 1:], tail)
     last = lengths[:, None] + torch.arange(tail.shape[1], device=x.device)  # (B, width−1)
     return before.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 

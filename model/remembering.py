@@ -148,8 +148,8 @@ class Recall:
         if self.norm is not None:
             read = ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps)
         if self.gate is not None:
-            gate = (logits[-1].reshape(-1, h) + self.gate).repeat_interleave(d_v, dim=1)
-            read = ops.swiglu(torch.cat((gate, read.reshape(-1, V)), dim=1))
+            gate = (logits[-1] + self.gate).view(-1, h, 1).expand(-1, -1, d_v)
+            read = ops.swiglu(torch.cat((gate.reshape(-1, V), read.reshape(-1, V)), dim=1))
         return self.out(read.reshape(-1, V))
 
 

@@ -238,8 +238,11 @@ class RecordedTask:
         self._left = {int(i): M for i, M in carried.items()}
 
     def export(self, folder: Path, card: Mapping[str, Any]) -> None:
-        """The memory's weights, to be laid over the base model."""
-        tensors = {_named(name): tensor for name, tensor in checkpoint.tensors_of(self.memories).items()}
+        """The memory's weights, to be laid over the base model; products in bfloat16, which is half as much to read."""
+        tensors = {
+            _named(name): tensor.bfloat16() if name.endswith("_proj.weight") else tensor
+            for name, tensor in checkpoint.tensors_of(self.memories).items()
+        }
         checkpoint.write_memory(folder, self.config, tensors, self.base.fingerprint, card)
 
 
