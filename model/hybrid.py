@@ -61,6 +61,7 @@ class Hybrid:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
         self._window = WindowSpec(

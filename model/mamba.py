@@ -87,6 +87,7 @@ class Mamba:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec()
         self.vocab_size = config.vocab_size
         shape = (config.vocab_size, config.hidden_size)

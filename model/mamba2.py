@@ -93,6 +93,7 @@ class Mamba2:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec()
         self.vocab_size = config.vocab_size
         E = config.hidden_size

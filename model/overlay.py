@@ -31,6 +31,9 @@ FIELDS = (
     "memory_value_dim",
     "memory_conv_width",
     "memory_value_source",
+    "memory_reads",
+    "memory_read_gate",
+    "memory_read_norm",
 )
 
 

@@ -7,7 +7,10 @@ of its own; what it reads is added to the residual stream beside the attention's
     x = RMSNorm(h) − mean;  e = x, or RMSNorm(embedding)
     q = l2norm(conv(W_q x)),  k = l2norm(conv(W_k x)),  v = conv(W_v e)
     β = sigmoid(W_b x + b),  α = exp(−softplus(W_a x + dt_bias)·exp(A_log)), or 1 where there is no A_log
-    h ← h + W_o (RMSNorm(o)·g)  beside the attention, o read by the rule
+    r = W_o (γ ⊙ o),  o read by the rule (or RMSNorm(o)·g of it);  γ = silu(W_g x + b_g) per head, or 1
+    h ← h + r  beside the attention, or once all layers are through (`Config.memory_reads`)
+
+Without a norm a read is as long as its match is good: where nothing that is stored fits, it is nearly nothing.
 
 A token that is padding, or read while the memory is frozen, writes nothing; the convolutions go on over frozen tokens,
 for they are a window of what was read. A layer without such weights is the base model's, reading and writing nothing.
@@ -91,7 +94,8 @@ class Recall:
 
     project: W_q, W_k, W_v where the values come from x, W_b, W_a where it decays, stacked. value: W_v where they come
     from the embedding, else None. taps (2K+V, width): the three convolutions side by side. bias (h,): b. decays:
-    dt_bias and exp(A_log) (h,), or None. unit (d_k,): makes an RMSNorm an l2norm. norm (d_v,): g. eps: of RMSNorm(o).
+    dt_bias and exp(A_log) (h,), or None. unit (d_k,): makes an RMSNorm an l2norm. norm (d_v,): g, or None. eps: of
+    RMSNorm(o). gate (h,): b_g, where W_g is the last of `project`, else None. late: r is for the end.
     """
 
     layer: int
@@ -107,11 +111,13 @@ class Recall:
     bias: Tensor
     decays: tuple[Tensor, Tensor] | None
     unit: Tensor
-    norm: Tensor
+    norm: Tensor | None
+    gate: Tensor | None
     out: Linear
+    late: bool
 
     def read(self, ops: Ops, x: Tensor, e: Tensor, state: State, lengths: Tensor) -> Tensor:
-        """What is to be added beside the attention's output, (B·T, E); the memory is written.
+        """r, what is to be added to the residual stream, (B·T, E); the memory is written.
 
         x (B·T, E): the attention's normalised input; e (B·T, E): the tokens' normalised embeddings.
         """
@@ -119,6 +125,7 @@ class Recall:
         K, V = h * d_k, h * d_v
         x = x - self.mean
         widths = [K, K, *([V] if self.value is None else []), h, *([h] if self.decays else [])]
+        widths += [] if self.gate is None else [h]
         q, k, *rest = self.project(x).split(widths, dim=1)
         v = rest.pop(0) if self.value is None else self.value(e)
         inputs = torch.cat((q, k, v), dim=1).view(B, -1, 2 * K + V)
@@ -138,7 +145,12 @@ class Recall:
         M = state[f"M.{self.layer}"]
         read = ops.gated_delta(q, k, v, logits[0] + self.bias, decay, M=M, lengths=lengths, writes=writes)
         state[f"writes.{self.layer}"].add_(lengths * writes)
-        return self.out(ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps).view(-1, V))
+        if self.norm is not None:
+            read = ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps)
+        if self.gate is not None:
+            gate = (logits[-1] + self.gate).view(-1, h, 1).expand(-1, -1, d_v)
+            read = ops.swiglu(torch.cat((gate.reshape(-1, V), read.reshape(-1, V)), dim=1))
+        return self.out(read.reshape(-1, V))
 
 
 def load_segments(config: Config, layer: int, block: Block, tensors: Tensors) -> Segments:
@@ -179,6 +191,7 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
     from_x = [weight("q_proj.weight", K, E), weight("k_proj.weight", K, E)]
     from_x += [value] if c.memory_value_source == "hidden" else []
     from_x += [weight("b_proj.weight", h, E)] + ([weight("a_proj.weight", h, E)] if decays else [])
+    from_x += [weight("g_proj.weight", h, E)] if c.memory_read_gate else []
     return Recall(
         layer=layer,
         block=block,
@@ -193,6 +206,8 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
         bias=floats("b_proj.bias", h),
         decays=(floats("dt_bias", h), floats("A_log", h).exp()) if decays else None,
         unit=torch.full((c.memory_key_dim,), c.memory_key_dim**-0.5),
-        norm=floats("norm.weight", c.memory_value_dim),
+        norm=floats("norm.weight", c.memory_value_dim) if c.memory_read_norm else None,
+        gate=floats("g_proj.bias", h) if c.memory_read_gate else None,
         out=ops.linear([weight("o_proj.weight", E, V)]),
+        late=c.memory_reads == "end",
     )

@@ -61,6 +61,7 @@ class Rsm:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
         H, D, C, E = config.num_attention_heads, config.head_dim, config.chunk_size, config.hidden_size

@@ -152,12 +152,7 @@ class Body(nn.Module):
             Z = torch.stack([one.M for one in carried]).mean(dim=0)
             read_by = self.sync.read
             new |= {"top": top, "sync_k": read_by.split(read_by.k_proj(Z)), "sync_v": read_by.split(read_by.v_proj(Z))}
-        leaves = dict(state)
-        for name, leaf in new.items():
-            old = state[name]
-            # A row that read nothing keeps its bits, even where the computation's dtype is the narrower one.
-            leaves[name] = torch.where(read.view(-1, *[1] * (old.dim() - 1)), leaf.to(old.dtype), old)
-        return State(state.spec, leaves)
+        return state.followed_by(new, read)
 
 
 class RsmUnroll(nn.Module):

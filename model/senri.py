@@ -7,6 +7,9 @@ no memory is there, and the model is, within the window, exactly the base model.
     h ← h + W_o · combine(A_mem, A_local)(W_qkv · RMSNorm(h))      [+ what the gated delta rule reads of RMSNorm(h)]
     h ← h + W_down · swiglu(W_gate_up · RMSNorm(h))
 
+What the gated delta rule reads may be added after the last layer instead (`Config.memory_reads`): the layers then
+compute what the base model does, whatever is remembered.
+
 Invariants: everything a session needs is in its state's leaves (`spec`); the module never changes after it is built.
 Arithmetic is the `Ops` it was given (`model.kernels`), chosen once at load. It knows nothing of text or sessions.
 
@@ -17,7 +20,7 @@ position min(p, W), so that no distance ever exceeds W.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,16 +51,10 @@ class Senri:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec(ops.state_dtype)
         self.vocab_size = config.vocab_size
-        self._window = WindowSpec(
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_dim=config.head_dim,
-            window=config.sliding_window_size,
-            num_sinks=config.num_sink_tokens,
-            inv_freq=rope_frequencies(config.rope_theta, config.head_dim),
-        )
+        self._window = window(config)
         E = config.hidden_size
         embedding = tensors.expect("model.embed_tokens.weight", (config.vocab_size, E))
         self._embed = ops.embedding(embedding)
@@ -70,42 +67,25 @@ class Senri:
         self._unit = torch.ones(E)  # the weight of a norm that has none
 
     def _load(self, tensors: Tensors) -> Iterator[Plain | Segments | Recall]:
-        """The layers, those without a memory joined."""
-        c, first = self.config, 0
-        remembering = [i for i in c.memory_layers if c.memory_rule is not Rule.GATED_DELTA or has_recall(i, tensors)]
-        for memory in (*remembering, c.num_hidden_layers):
-            if first < memory:
-                layers = range(first, memory)
-                yield Plain(layers, self.ops.stack([self._load_block(i, tensors) for i in layers], c.rms_norm_eps))
-            if memory < c.num_hidden_layers:
-                block = self._load_block(memory, tensors)
-                if c.memory_rule is Rule.GATED_DELTA:
-                    yield load_recall(c, memory, block, tensors, self.ops)
-                else:
-                    yield load_segments(c, memory, block, tensors)
-            first = memory + 1
+        """The layers, those without a memory joined; a memory that is read at the end stands before its layer."""
+        c, delta = self.config, self.config.memory_rule is Rule.GATED_DELTA
+        remembering = {i for i in c.memory_layers if not delta or has_recall(i, tensors)}
+        plain: dict[int, Block] = {}
+        for i in range(c.num_hidden_layers):
+            block = load_block(c, i, tensors, self.ops)
+            if i in remembering:
+                yield from self._join(plain)
+                plain = {}
+                yield load_recall(c, i, block, tensors, self.ops) if delta else load_segments(c, i, block, tensors)
+            if i not in remembering or (delta and c.memory_reads == "end"):
+                plain[i] = block
+        yield from self._join(plain)
 
-    def _load_block(self, i: int, tensors: Tensors) -> Block:
-        c = self.config
-        E, F = c.hidden_size, c.intermediate_size
-        query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-
-        def weight(name: str, *shape: int) -> Weight:
-            return tensors.expect(f"model.layers.{i}.{name}.weight", shape)
-
-        qkv = [
-            weight("self_attn.q_proj", query, E),
-            weight("self_attn.k_proj", kv, E),
-            weight("self_attn.v_proj", kv, E),
-        ]
-        return Block(
-            input_norm=vector(weight("input_layernorm", E)),
-            qkv=self.ops.linear(qkv),
-            out=self.ops.linear([weight("self_attn.o_proj", E, query)]),
-            post_norm=vector(weight("post_attention_layernorm", E)),
-            gate_up=self.ops.linear([weight("mlp.gate_proj", F, E), weight("mlp.up_proj", F, E)]),
-            down=self.ops.linear([weight("mlp.down_proj", E, F)]),
-        )
+    def _join(self, blocks: Mapping[int, Block]) -> Iterator[Plain]:
+        """Layers that follow each other, where there are any."""
+        if blocks:
+            stack = self.ops.stack(list(blocks.values()), self.config.rms_norm_eps)
+            yield Plain(range(min(blocks), max(blocks) + 1), stack)
 
     @property
     def memory(self) -> SenriMemory:
@@ -142,11 +122,18 @@ class Senri:
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
         e = ops.add_norm(h, None, self._unit, c.rms_norm_eps) if self._recalls else h
         delta = None  # what the last layer has still to add to h
+        late: list[Tensor] = []  # what memories add at the end
         for part in self._parts:
             if isinstance(part, Plain):
-                delta = part.stack(h, delta, rope, [_window(state, i) for i in part.layers])
+                delta = part.stack(h, delta, rope, [leaves(state, i) for i in part.layers])
+            elif isinstance(part, Recall) and part.late:
+                x = ops.add_norm(h, delta, part.block.input_norm, c.rms_norm_eps)
+                late.append(part.read(ops, x, e, state, lengths))
+                delta = None
             else:
                 delta = self._advance_remembering(part, h, e, delta, rope, state)
+        for read in late:
+            delta = read if delta is None else delta.add_(read)
         x = ops.add_norm(h, delta, self._norm, c.rms_norm_eps)
         last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last] if T > 1 else x).float()
@@ -166,7 +153,7 @@ class Senri:
         ops, block, eps = self.ops, part.block, self.config.rms_norm_eps
         x = ops.add_norm(h, delta, block.input_norm, eps)
         qkv = block.qkv(x)  # (B·T, (H+2G)·D)
-        local = ops.window_attention(qkv, rope, **_window(state, part.layer)._asdict())  # (B·T, H·D)
+        local = ops.window_attention(qkv, rope, **leaves(state, part.layer)._asdict())  # (B·T, H·D)
         if isinstance(part, Segments):
             found = block.out(part.attend(self.config, qkv, local, state, rope.lengths, singly=ops.batch_invariant))
         else:
@@ -181,5 +168,42 @@ class Senri:
             end_segments([part.memory(state) for part in self._sharing], rows, self.config.memory_rule)
 
 
-def _window(state: State, i: int) -> Window:
+def load_block(config: Config, i: int, tensors: Tensors, ops: Ops) -> Block:
+    """Layer i of a Llama. Raises `WeightsError` naming the weight that is missing or does not fit."""
+    c = config
+    E, F = c.hidden_size, c.intermediate_size
+    query, kv = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+
+    def weight(name: str, *shape: int) -> Weight:
+        return tensors.expect(f"model.layers.{i}.{name}.weight", shape)
+
+    qkv = [
+        weight("self_attn.q_proj", query, E),
+        weight("self_attn.k_proj", kv, E),
+        weight("self_attn.v_proj", kv, E),
+    ]
+    return Block(
+        input_norm=vector(weight("input_layernorm", E)),
+        qkv=ops.linear(qkv),
+        out=ops.linear([weight("self_attn.o_proj", E, query)]),
+        post_norm=vector(weight("post_attention_layernorm", E)),
+        gate_up=ops.linear([weight("mlp.gate_proj", F, E), weight("mlp.up_proj", F, E)]),
+        down=ops.linear([weight("mlp.down_proj", E, F)]),
+    )
+
+
+def window(config: Config) -> WindowSpec:
+    """The geometry of its windowed attention."""
+    return WindowSpec(
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim,
+        window=config.sliding_window_size,
+        num_sinks=config.num_sink_tokens,
+        inv_freq=rope_frequencies(config.rope_theta, config.head_dim),
+    )
+
+
+def leaves(state: State, i: int) -> Window:
+    """Layer i's window in a state."""
     return Window(state[f"k.{i}"], state[f"v.{i}"], state[f"sink_k.{i}"], state[f"sink_v.{i}"])

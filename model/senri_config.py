@@ -18,6 +18,7 @@ from model.state import LeafSpec, StateSpec
 from model.weights import WeightsError
 
 VALUE_SOURCES = ("embedding", "hidden")
+READS = ("layer", "end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,12 @@ class Config:
     """The shape of a Senri model; field names as Hugging Face's LlamaConfig and the Senri checkpoints have them.
 
     memory_layer_indices: the layers with a memory; where None, num_memory_layers of them from first_memory_layer on.
-    memory_heads, memory_key_dim, memory_value_dim, memory_conv_width, memory_value_source: of the rule gated_delta.
-        The first three are num_attention_heads, head_dim and head_dim where they are given as 0.
+    memory_heads … memory_read_norm: of the rule gated_delta (`model.remembering`). The first three are
+        num_attention_heads, head_dim and head_dim where they are given as 0.
     memory_value_source: what a memory's values are made of: the token's "embedding", or the layer's "hidden" input.
+    memory_reads: where a read is added to the residual stream: beside its "layer"'s attention, or at the "end", before
+        the last norm, so that the layers compute what they would without a memory.
+    memory_read_gate, memory_read_norm: a read is weighed by a gate per head; it goes through a norm.
     share_memory, num_memories: of the rules linear and delta; see `model.infini` and `model.routing`.
     """
 
@@ -56,6 +60,9 @@ class Config:
     memory_value_dim: int = 0
     memory_conv_width: int = 4
     memory_value_source: str = "embedding"
+    memory_reads: str = "layer"
+    memory_read_gate: bool = False
+    memory_read_norm: bool = True
 
     def __post_init__(self) -> None:
         """Raise `WeightsError` naming the field that does not fit and what would."""
@@ -106,10 +113,12 @@ class Config:
             )
 
     def _check_rule(self) -> None:
-        if self.memory_value_source not in VALUE_SOURCES:
-            raise WeightsError(
-                f"memory_value_source is {self.memory_value_source!r}; it must be {' or '.join(VALUE_SOURCES)}"
-            )
+        for field, words in (("memory_value_source", VALUE_SOURCES), ("memory_reads", READS)):
+            if getattr(self, field) not in words:
+                raise WeightsError(f"{field} is {getattr(self, field)!r}; it must be {' or '.join(words)}")
+        for field in ("memory_read_gate", "memory_read_norm"):
+            if type(getattr(self, field)) is not bool:
+                raise WeightsError(f"{field} is {getattr(self, field)!r}; it must be true or false")
         if self.memory_rule is Rule.GATED_DELTA:
             if self.share_memory:
                 raise WeightsError(

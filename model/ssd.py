@@ -15,8 +15,9 @@ All take a state to begin from and return the one they end in; float32 or float6
 `steps`, and the norm behind, `gated_norm_ref`.
 
 Shapes: x (T, H, P), dt (T, H), B and C (T, G, N): head h reads group h // (H/G). A and D (H,). S (H, N, P), the paper's
-transposed: as a memory matrix, key side N × value side P. Symbols are the paper's: B is no batch here. It knows nothing
-of layers or weights.
+transposed: as a memory matrix, key side N × value side P. The second and the third form take axes in front of these,
+the same for all but A and D: rows of a batch, each with its own state. A token of Δ = 0 (padding) leaves S as it is.
+Symbols are the paper's: B is no batch here. It knows nothing of layers or weights.
 """
 
 from __future__ import annotations
@@ -59,16 +60,17 @@ def ssd_ref(
 def ssd_quadratic(
     x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, D: Tensor, S: Tensor
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The same as one masked product: work O(T²), memory (H, T, T)."""
-    per_group = x.shape[1] // B.shape[1]
-    B_, C_ = (u.transpose(0, 1).repeat_interleave(per_group, dim=0) for u in (B, C))  # (H, T, N)
-    scores = (C.transpose(0, 1) @ B.permute(1, 2, 0)).repeat_interleave(per_group, dim=0)  # (H, T, T)
-    L, gamma, rest = _decays((dt * A).T)  # (H, T, T), (H, T), (H, T)
-    u = (dt.unsqueeze(-1) * x).transpose(0, 1)  # (H, T, P)
+    """The same as one masked product: work O(T²), memory (…, H, T, T)."""
+    per_group = x.shape[-2] // B.shape[-2]
+    B, C = B.transpose(-3, -2), C.transpose(-3, -2)  # (…, G, T, N)
+    scores = (C @ B.mT).repeat_interleave(per_group, dim=-3)  # (…, H, T, T)
+    B_, C_ = (u.repeat_interleave(per_group, dim=-3) for u in (B, C))  # (…, H, T, N)
+    L, gamma, rest = _decays((dt * A).mT)  # (…, H, T, T), (…, H, T), (…, H, T)
+    u = (dt.unsqueeze(-1) * x).transpose(-3, -2)  # (…, H, T, P)
     y = (L * scores) @ u + gamma.unsqueeze(-1) * (C_ @ S)
-    last = gamma[:, -1] if len(x) else torch.ones_like(A)
-    after = last[:, None, None] * S + (rest.unsqueeze(-1) * B_).mT @ u
-    return y.transpose(0, 1) + D.unsqueeze(-1) * x, after
+    last = gamma[..., -1] if x.shape[-3] else torch.ones_like(A)
+    after = last[..., None, None] * S + (rest.unsqueeze(-1) * B_).mT @ u
+    return y.transpose(-3, -2) + D.unsqueeze(-1) * x, after
 
 
 def ssd_blocked(
@@ -78,24 +80,24 @@ def ssd_blocked(
     if block < 1:
         raise ValueError(f"block is {block}; it must be at least 1")
     y = []
-    for start in range(0, len(x), block):
-        part = slice(start, start + block)
-        out, S = ssd_quadratic(x[part], dt[part], B[part], C[part], A, D, S)
+    blocks = x.split(block, -3), dt.split(block, -2), B.split(block, -3), C.split(block, -3)
+    for x_, dt_, B_, C_ in zip(*blocks, strict=True):
+        out, S = ssd_quadratic(x_, dt_, B_, C_, A, D, S)
         y.append(out)
-    return (torch.cat(y) if y else x.clone()), S
+    return torch.cat(y, dim=-3), S
 
 
 def _decays(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of logarithms a (H, T): L (H, T, T) with L[t, s] = exp(a_{s+1} + … + a_t), 0 above the diagonal; from the first
-    state to each token (H, T); from each token to the last (H, T).
+    """Of logarithms a (…, H, T): L (…, H, T, T) with L[t, s] = exp(a_{s+1} + … + a_t), 0 above the diagonal; from the
+    first state to each token (…, H, T); from each token to the last (…, H, T).
 
     Sums of what lies between, never differences of sums from the beginning, which cancel.
     """
-    T = a.shape[1]
+    T = a.shape[-1]
     below = torch.ones(T, T, dtype=torch.bool, device=a.device).tril(-1)
-    between = torch.where(below, a.unsqueeze(-1), 0.0).cumsum(dim=1)  # (H, t, s): row t holds a_t where s < t
+    between = torch.where(below, a.unsqueeze(-1), 0.0).cumsum(dim=-2)  # (…, H, t, s): row t holds a_t where s < t
     L = torch.exp(between).tril()
-    return L, torch.exp(a.cumsum(dim=1)), L[:, -1] if T else torch.exp(a)
+    return L, torch.exp(a.cumsum(dim=-1)), L[..., -1, :] if T else torch.exp(a)
 
 
 def gated_norm_ref(y: Tensor, z: Tensor, weight: Tensor, eps: float, groups: int, norm_first: bool = False) -> Tensor:

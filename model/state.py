@@ -120,6 +120,11 @@ class State(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._leaves)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its leaves are."""
+        return self["position"].device
+
     def slice(self, start: int, stop: int) -> State:
         """Rows start to stop, sharing memory."""
         if not 0 <= start <= stop <= self.rows:
@@ -129,6 +134,10 @@ class State(Mapping[str, Tensor]):
     def clone(self) -> State:
         """A copy that shares nothing."""
         return State(self.spec, {n: t.clone() for n, t in self._leaves.items()})
+
+    def to(self, device: torch.device | str, *, copy: bool = False) -> State:
+        """The same rows on a device. What is there already is shared, unless `copy`."""
+        return State(self.spec, {n: t.to(device, copy=copy) for n, t in self._leaves.items()})
 
     def clear(self) -> None:
         """Every row back to before the first token."""
@@ -150,6 +159,17 @@ class State(Mapping[str, Tensor]):
             held = t[a].clone()
             t[a].copy_(t[b])
             t[b].copy_(held)
+
+    def followed_by(self, leaves: Mapping[str, Tensor], read: Tensor) -> State:
+        """A new state with these leaves where rows `read` (B,) bool something, in the dtypes they have here.
+
+        A row that read nothing keeps its bits, even where the computation's dtype is the narrower one.
+        """
+        after = dict(self._leaves)
+        for name, leaf in leaves.items():
+            old = after[name]
+            after[name] = torch.where(read.view(-1, *[1] * (old.dim() - 1)), leaf.to(old.dtype), old)
+        return State(self.spec, after)
 
     def equal(self, other: State) -> bool:
         """True where every leaf is bit-identical."""
@@ -199,6 +219,11 @@ class Model(Protocol):
         ...
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes: the device of the tokens, lengths and states it reads, and of its logits."""
+        ...
+
+    @property
     def memory(self) -> Memory:
         """What it remembers beyond its window, to be looked at, reset, cleaned and frozen."""
         ...
@@ -235,10 +260,10 @@ class Trainable(Protocol):
         ...
 
 
-def as_rows(tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Right-pad lists of token ids: tokens (B, T) int64 and lengths (B,) int64."""
+def as_rows(tokens: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Right-pad lists of token ids: tokens (B, T) int64 and lengths (B,) int64, on a device."""
     lengths = [len(row) for row in tokens]
     padded = torch.zeros(len(tokens), max(lengths, default=0), dtype=torch.int64)
     for b, row in enumerate(tokens):
         padded[b, : len(row)] = torch.tensor(row, dtype=torch.int64)
-    return padded, torch.tensor(lengths, dtype=torch.int64)
+    return padded.to(device), torch.tensor(lengths, dtype=torch.int64).to(device)

@@ -5,25 +5,35 @@ It knows only `model/`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from model.kernels import Ops, choose_ops
-from model.registry import Loaded, load_model
+from model.kernels import Ops
+from model.registry import Loaded, load_model, ops_for
+from model.source import shipped_memory
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.weights import WeightsError
 from server.settings import Settings
 
 
 def load_ops(settings: Settings) -> Ops:
-    """The kernels that the settings choose."""
+    """The kernels that the settings choose for their model. Raises ValueError (also `WeightsError`) saying why not."""
     dtype = None if settings.dtype == "auto" else getattr(torch, settings.dtype)
-    return choose_ops(settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
+    return ops_for(settings.model, settings.ops, batch_invariant=settings.batch_invariant, state_dtype=dtype)
+
+
+def memory_of(settings: Settings) -> Path | None:
+    """The file of the memory that the settings choose."""
+    if settings.memory == "auto":
+        return shipped_memory(settings.model)
+    return None if settings.memory == "none" else Path(settings.memory)
 
 
 def load(settings: Settings, ops: Ops) -> tuple[Loaded, Tokenizer]:
     """Model and tokeniser. Raises `WeightsError`, `TokenizerError` or `SourceError` naming what does not fit."""
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
-    loaded = load_model(settings.model, ops, memory=settings.memory, sliding_window_size=settings.sliding_window)
+    loaded = load_model(settings.model, ops, memory=memory_of(settings), sliding_window_size=settings.sliding_window)
     if tokenizer.vocab_size > loaded.model.vocab_size:
         raise WeightsError(
             f"{settings.model}: its tokeniser has {tokenizer.vocab_size:,} tokens, the model "

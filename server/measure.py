@@ -10,7 +10,7 @@ import torch
 from model.tokenizer import load_tokenizer
 from model.training.evaluate import Source, evaluate
 from model.training.options import Options
-from server.loading import load_ops
+from server.loading import load_ops, memory_of
 from server.settings import Settings
 
 
@@ -24,5 +24,5 @@ def measure(settings: Settings, options: Options, *, command: Sequence[str], say
     if settings.threads:
         torch.set_num_threads(settings.threads)
     tokenizer = load_tokenizer(settings.model, settings.cache_dir)
-    source = Source(settings.model, load_ops(settings), tokenizer, settings.sliding_window, settings.memory)
+    source = Source(settings.model, load_ops(settings), tokenizer, settings.sliding_window, memory_of(settings))
     evaluate(source, options, command=["perennial", *command], say=say)

@@ -86,15 +86,21 @@ class Settings(BaseSettings):
         "Comma-separated other names by which OpenAI-style clients may call the model: a plain name, or name=model for "
         "one that counts only while that model is served.",
     )
-    ops: Literal["auto", "ref", "cpu"] = setting(
-        "auto", COMPUTING, "Kernels: auto picks by what the machine has; ref is the plain reference."
+    ops: Literal["auto", "ref", "cpu", "cuda"] = setting(
+        "auto",
+        COMPUTING,
+        "Kernels: auto picks by what the machine has and the model can use; cuda serves Mamba and Mamba-2; ref is the "
+        "plain reference.",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = setting(
         "auto", COMPUTING, "Number format of the window's keys and values; auto is what the kernels do best."
     )
     threads: int = setting(0, COMPUTING, "Threads the worker computes with; 0 = one per core.", ge=0, le=1024)
-    memory: Path | None = setting(
-        None, COMPUTING, "A trained memory, laid over the model: a memory.safetensors of `perennial train`."
+    memory: str = setting(
+        "auto",
+        COMPUTING,
+        "A trained memory, laid over the model: a memory.safetensors of `perennial train`; auto is the one that comes "
+        "with smollm2-135m, and none for other models; none.",
     )
     sliding_window: int = setting(512, COMPUTING, "Tokens of exact attention kept per session.", ge=16, le=1_048_576)
     batch_invariant: bool = setting(
@@ -226,12 +232,24 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
 
-    @field_validator("data_dir", "cache_dir", "memory", "api_keys_file")
+    @field_validator("data_dir", "cache_dir", "api_keys_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
 
-    @field_validator("redis_url", "api_keys_file", "memory", mode="before")
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _memory(cls, value: object) -> object:
+        if not isinstance(value, str | Path):
+            return value
+        word = str(value).strip()
+        return (
+            (word.lower() or "auto")
+            if word.lower() in ("", "auto", "none")
+            else str(Path(word).expanduser().absolute())
+        )
+
+    @field_validator("redis_url", "api_keys_file", mode="before")
     @classmethod
     def _unset(cls, value: object) -> object:
         return None if value == "" else value

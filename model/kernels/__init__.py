@@ -31,12 +31,12 @@ __all__ = [
 def choose_ops(kind: Kind = "auto", *, batch_invariant: bool = False, state_dtype: torch.dtype | None = None) -> Ops:
     """The backend to load a model with.
 
-    kind: "ref" for the readable float32 one, "cpu" for the fast one, "cuda" for state space models on a GPU (weights
-    through `model.kernels.cuda.OnDevice`); "auto" is "cpu".
+    kind: "ref" for the readable float32 one, "cpu" for the fast one, "cuda" for state space models on a GPU; "auto" is
+    "cpu", since no model is known here (`model.registry.ops_for` asks the model too).
     batch_invariant: one numeric path at every row count and chunk size. ("ref" and "cuda" make no such promise:
     ValueError.)
     state_dtype: of ring and sink leaves, float32 or bfloat16; default float32 for "ref", bfloat16 for "cpu".
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and where "cuda" is not to be had.
     """
     if state_dtype not in (None, torch.float32, torch.bfloat16):
         raise ValueError(f"state_dtype must be float32 or bfloat16, not {state_dtype}")

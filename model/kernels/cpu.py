@@ -32,7 +32,7 @@ from model.kernels.cpu_stack import CpuStack, can_stack
 from model.kernels.emit import LANES, has_avx2
 from model.kernels.interface import Block, Embedding, Linear, Rope, Stack, Window, WindowSpec
 from model.kernels.pool import Pool, phase
-from model.kernels.ref import RefEmbedding, RefOps, RefStack, make_rope
+from model.kernels.ref import CPU, RefEmbedding, RefOps, RefStack, make_rope
 from model.weights import Q8_0, Weight
 
 FEW_ROWS = 8  # below, rows are not worth sharing out
@@ -93,6 +93,7 @@ class CpuOps(CpuStateSpaces):
     def __init__(self, *, state_dtype: torch.dtype = torch.bfloat16, threads: int | None = None) -> None:
         """threads: in all, the caller's included; torch's number of threads by default."""
         self.name = "cpu-avx2" if has_avx2() else "cpu"
+        self.device = CPU
         self.state_dtype = state_dtype
         self.batch_invariant = True
         self._ref = RefOps(state_dtype=state_dtype)

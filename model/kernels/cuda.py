@@ -4,13 +4,19 @@
 and norms are torch's on float32 tensors. Which rows run and how far is expressed by Δ = 0, for which the recurrence
 leaves its state as it is; so every step has the same shape and nothing waits for the device.
 
-The kernels take strides, so a slice of a pool of states is given to them as it lies, transposed to their (P, N): no
-slot indices are needed. Δ is whole when it reaches them; the zeros they get as dt_bias are for the update's own caller,
-which asks for its strides whether there is one or not. Of Mamba-1 there is no Triton kernel that scans a chunk from a
-state; its prefill is one update per token. Where `causal_conv1d` is not installed the convolution is torch's.
+The kernels take strides, so a slice of a pool of states is given to them as it lies, transposed to their (P, N). The
+update would also pick its rows by slot indices (`state_batch_indices`). They would spare an engine the moving of rows,
+which it does once where a row joins or leaves a batch. But the scan knows no indices, nor do the convolution and the
+leaves that torch writes: all of these would gather and scatter in every step instead. A batch that lies dense at the
+front of its pool is a view for each of them, and its indices would be 0, 1, 2, …
 
-It was written without a GPU at hand: `tests/gpu/` has not been run. What is tested is everything around the kernels,
-with stand-ins of their signatures. It knows nothing of layers, models or sessions.
+Δ is whole when it reaches the kernels; the zeros they get as dt_bias are for the update's own caller, which asks for
+its strides whether there is one or not. Of Mamba-1 there is no Triton kernel that scans a chunk from a state; its
+prefill is one update per token. Where `causal_conv1d` is not installed the convolution is torch's.
+
+It was written without a GPU at hand: neither the kernels nor `tests/gpu/` have been run. What is tested is everything
+around the kernels, with stand-ins of their signatures, also on a device that only pretends to be another. It knows
+nothing of layers, models or sessions.
 """
 
 from __future__ import annotations
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     from model.weights import Tensors
 
 BLOCK = 64  # tokens of a block of `mamba_chunk_scan_combined`
+GPU = torch.device("cuda")
+INSTEAD = "set ops to auto or cpu"
 
 
 class Kernels(NamedTuple):
@@ -47,24 +55,32 @@ class Kernels(NamedTuple):
     conv: Callable[..., Tensor] | None
 
 
-def load_kernels() -> Kernels:
-    """Raises ValueError saying what is missing: a CUDA device, or the extra `cuda`."""
+def missing() -> str | None:
+    """What this machine lacks for the backend, in words: a CUDA device, or the extra `cuda`. None where it has both."""
     if not torch.cuda.is_available():
-        raise ValueError('the "cuda" backend needs a CUDA device, and torch finds none')
+        return "a CUDA device, and torch finds none"
     if find_spec("mamba_ssm") is None:
-        raise ValueError('the "cuda" backend needs the extra `cuda`: pip install "perennial[cuda]" (see the README)')
-    if find_spec("selective_scan_cuda") is None:
+        return "the extra `cuda`, which is not installed (docs/operating.md says how)"
+    return None
+
+
+def load_kernels() -> Kernels:
+    """Raises ValueError saying what is missing, or what of the extra cannot be imported."""
+    if (lacking := missing()) is not None:
+        raise ValueError(f'the "cuda" backend needs {lacking}: {INSTEAD}')
+    if "selective_scan_cuda" not in sys.modules and find_spec("selective_scan_cuda") is None:
         # Built without its CUDA extension, the package still imports it; only its own Mamba-1 layer would use it.
-        sys.modules.setdefault("selective_scan_cuda", ModuleType("selective_scan_cuda"))
+        sys.modules["selective_scan_cuda"] = ModuleType("selective_scan_cuda")
     triton = "mamba_ssm.ops.triton"
-    conv = None
-    if find_spec("causal_conv1d") is not None:
-        conv = importlib.import_module("causal_conv1d").causal_conv1d_fn
-    return Kernels(
-        importlib.import_module(f"{triton}.selective_state_update").selective_state_update,
-        importlib.import_module(f"{triton}.ssd_combined").mamba_chunk_scan_combined,
-        conv,
-    )
+    try:
+        conv = importlib.import_module("causal_conv1d").causal_conv1d_fn if find_spec("causal_conv1d") else None
+        return Kernels(
+            importlib.import_module(f"{triton}.selective_state_update").selective_state_update,
+            importlib.import_module(f"{triton}.ssd_combined").mamba_chunk_scan_combined,
+            conv,
+        )
+    except ImportError as error:
+        raise ValueError(f"the extra `cuda` is installed and cannot be imported ({error}): set ops to cpu") from error
 
 
 class OnDevice:
@@ -92,6 +108,7 @@ class CudaOps(RefOps):
     """
 
     name: str = "cuda"
+    device: torch.device = GPU
     kernels: Kernels = field(default_factory=load_kernels)
 
     def causal_conv(self, x: Tensor, taps: Tensor, bias: Tensor | None, *, state: Tensor, lengths: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What an architecture may ask of a backend: `Ops`, chosen once at load.
 
-Every backend (`ref`, `cpu`) implements the same few operations with the same laws:
+Every backend (`ref`, `cpu`, `cuda`) implements the same few operations with the same laws:
 
 - **Rows are independent.** No reduction crosses rows; what shares a batch changes nothing beyond float rounding, and
   nothing at all where `Ops.batch_invariant` is true: then a row's result is bit-identical for any number of rows and
@@ -163,6 +163,11 @@ class Ops(Protocol):
     @property
     def name(self) -> str:
         """What to call it in logs and reports, e.g. "ref" or "cpu-avx2"."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where weights, states, tokens and everything it is given or returns are."""
         ...
 
     @property

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from model.weights import Weight
 
 
+CPU = torch.device("cpu")
+
+
 def dequantise(weight: Weight) -> Tensor:
     """Any weight as a float32 matrix."""
     return weight.float() if isinstance(weight, Tensor) else weight.dequantise()
@@ -100,6 +103,7 @@ class RefOps(RefStateSpaces):
     state_dtype: torch.dtype = torch.float32
     name: str = "ref"
     batch_invariant: bool = False
+    device: torch.device = CPU
 
     def linear(self, weights: Sequence[Weight]) -> RefLinear:
         return RefLinear(weights)

@@ -58,8 +58,9 @@ class Reader:
         return as_rows(pieces)[0] if all(len(piece) == tokens for piece in pieces) else None
 
     def _advance(self, tokens: Tensor) -> None:
-        lengths = torch.full((tokens.shape[0],), tokens.shape[1])
-        self._logits, _ = self._model.advance(tokens, lengths, self._state)
+        lengths, device = torch.full((tokens.shape[0],), tokens.shape[1]), self._state.device
+        logits, _ = self._model.advance(tokens.to(device), lengths.to(device), self._state)
+        self._logits = logits.cpu()
         self.position += tokens.shape[1]
         self._tick(tokens.numel())
 

@@ -63,7 +63,7 @@ def read(model: Model, state: State, texts: Sequence[Iterable[int]], chunk: int,
     """Read one text into each row, in place, `chunk` tokens at a time; texts may end at different places."""
     left: list[Iterator[int]] = [iter(text) for text in texts]
     while any(pieces := [list(islice(text, chunk)) for text in left]):
-        tokens, lengths = as_rows(pieces)
+        tokens, lengths = as_rows(pieces, state.device)
         model.advance(tokens, lengths, state)
         tick(int(lengths.sum()))
 
@@ -90,7 +90,7 @@ def ask(
     """
     places = [(b, i) for b, asked in enumerate(questions) for i in range(len(asked))]
     answered: dict[tuple[int, int], Answered] = {}
-    treated = State.zeros(model.spec, 1)
+    treated = State.zeros(model.spec, 1, state.device)
     ready = -1
     for first in range(0, len(places), scratch.rows):
         some = places[first : first + scratch.rows]
@@ -108,7 +108,7 @@ def ask(
 
 def _answer(model: Model, state: State, questions: Sequence[Question], tick: Tick) -> list[Answered]:
     """One question in each row, its answer a token at a time."""
-    tokens, lengths = as_rows([question.prompt for question in questions])
+    tokens, lengths = as_rows([question.prompt for question in questions], state.device)
     logits, _ = model.advance(tokens, lengths, state)
     tick(int(lengths.sum()))
     counts, hits, among = ([0] * len(questions) for _ in range(3))
@@ -116,7 +116,7 @@ def _answer(model: Model, state: State, questions: Sequence[Question], tick: Tic
     longest = max(len(question.answer) for question in questions)
     for t in range(longest):
         now = [question.answer[t : t + 1] for question in questions]
-        right, cost = judge(logits, torch.tensor([one[0] if one else 0 for one in now]))
+        right, cost = judge(logits.cpu(), torch.tensor([one[0] if one else 0 for one in now]))
         for row, question in enumerate(questions):
             if now[row] and question.scored[t]:
                 counts[row] += 1
@@ -124,7 +124,7 @@ def _answer(model: Model, state: State, questions: Sequence[Question], tick: Tic
                 nll[row] += float(cost[row])
                 among[row] += _first_among(logits[row], question) == question.answer[t]
         if t + 1 < longest:
-            tokens, lengths = as_rows(now)
+            tokens, lengths = as_rows(now, state.device)
             logits, _ = model.advance(tokens, lengths, state)  # a row whose answer is at its end reads nothing
             tick(int(lengths.sum()))
     return [Answered(n, h, a, c) for n, h, a, c in zip(counts, hits, among, nll, strict=True)]

@@ -50,7 +50,8 @@ class Subject:
         fit = rows_for(self.model, texts + questions + 1, bench.state_bytes) - 1  # one is for what is treated
         texts = max(1, min(texts, fit // 2))
         questions = max(1, min(questions, fit - texts))
-        return State.zeros(self.model.spec, texts), State.zeros(self.model.spec, questions)
+        spec, device = self.model.spec, self.model.device
+        return State.zeros(spec, texts, device), State.zeros(spec, questions, device)
 
 
 def label(cut: Cut) -> str:

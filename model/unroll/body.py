@@ -128,6 +128,11 @@ class Body(nn.Module):
             after.append(one)
             if did is not None:
                 seen[i] = did
+        for i, did in seen.items():
+            if self.layers[i].late:
+                h = h + did.read.to(h.dtype)
+        if not trace:
+            seen = {}
         if self.config.share_memory:
             after = self._end_segments(after, rows)
         return self.norm(h).masked_fill(~rows.real.unsqueeze(-1), 0.0), tuple(after), seen
@@ -145,9 +150,7 @@ class Body(nn.Module):
 
     def _begin(self, state: State, start: Tensor) -> tuple[Carried, ...]:
         """What the layers carry, from the leaves of a state whose window began `start` tokens ago."""
-        weight = self.embed_tokens.weight
-        device = weight.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        dtype = window.products_dtype(self.embed_tokens.weight)
         carried = []
         for i in range(self.config.num_hidden_layers):
             ring_k, ring_v, sink_k, sink_v = (state[f"{name}.{i}"] for name in KEPT)

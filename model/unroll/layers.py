@@ -20,7 +20,7 @@ from model.gated_delta import chunkwise, conv, decay, l2norm, tail_after
 from model.remembering import CLOSED
 from model.senri_config import Config
 from model.unroll.memory import Segments, attend
-from model.unroll.window import Kept, Piece
+from model.unroll.window import Kept, Piece, Windowed
 from model.unroll.window import attend as attend_window
 
 
@@ -113,7 +113,8 @@ class DeltaMemory(nn.Module):
         self.a_proj = nn.Linear(E, h, bias=False) if decays else None
         self.dt_bias = nn.Parameter(torch.zeros(h)) if decays else None
         self.A_log = nn.Parameter(torch.zeros(h)) if decays else None
-        self.norm = RMSNorm(c.memory_value_dim, c.rms_norm_eps)
+        self.g_proj = nn.Linear(E, h) if c.memory_read_gate else None
+        self.norm = RMSNorm(c.memory_value_dim, c.rms_norm_eps) if c.memory_read_norm else None
         self.o_proj = nn.Linear(values, E, bias=False)
         with torch.no_grad():
             for parameter, value in self.beginning():
@@ -124,6 +125,9 @@ class DeltaMemory(nn.Module):
         yield self.mean, torch.zeros_like(self.mean)
         yield self.o_proj.weight, torch.zeros_like(self.o_proj.weight)
         yield self.b_proj.bias, torch.full_like(self.b_proj.bias, -2.0)
+        if self.g_proj is not None:
+            yield self.g_proj.weight, torch.zeros_like(self.g_proj.weight)
+            yield self.g_proj.bias, torch.ones_like(self.g_proj.bias)
         for taps in (self.q_conv, self.k_conv, self.v_conv):
             itself = torch.zeros_like(taps.weight)
             itself[:, -1] = 1.0
@@ -153,7 +157,11 @@ class DeltaMemory(nn.Module):
                 alpha = decay(accurate(self.a_proj(x)), accurate(self.dt_bias), accurate(self.A_log))
                 alpha = torch.where(written, alpha, 1.0)
             out, M = chunkwise(l2norm(q), l2norm(k), v, beta, alpha, memory.M)
-            read = self.o_proj(self.norm(out).flatten(2).to(x.dtype))
+            if self.norm is not None:
+                out = self.norm(out)
+            if self.g_proj is not None:
+                out = out * silu(accurate(self.g_proj(x))).unsqueeze(-1)
+            read = self.o_proj(out.flatten(2).to(x.dtype))
         return Seen(read, beta), Delta(
             M=M,
             conv_q=tail_after(wq, memory.conv_q, lengths),
@@ -163,26 +171,43 @@ class DeltaMemory(nn.Module):
         )
 
 
-class Attention(nn.Module):
-    """Window, sinks, and in a layer of the rules linear and delta the Infini-attention memory behind its gate."""
+class WindowAttention(nn.Module):
+    """Window and sinks, of whatever family: `local`, and the products around it."""
 
-    def __init__(self, config: Config, *, gated: bool) -> None:
+    def __init__(self, config: Windowed) -> None:
         super().__init__()
         c, E = config, config.hidden_size
-        self.config = config
+        self._windowed = config
         self.q_proj = nn.Linear(E, c.num_attention_heads * c.head_dim, bias=False)
         self.k_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
         self.v_proj = nn.Linear(E, c.num_key_value_heads * c.head_dim, bias=False)
         self.o_proj = nn.Linear(c.num_attention_heads * c.head_dim, E, bias=False)
+
+    def local(self, x: Tensor, piece: Piece, kept: Kept) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, Kept]:
+        """x (B, P, E), normalised → q (B, P, H, D), k and v (B, P, G, D), what is read (B, P, H, D), what is kept."""
+        q, k, v = (p(x).unflatten(-1, (-1, self._windowed.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        return (q, k, v), *attend_window(self._windowed, kept, piece, q, k, v)
+
+    def joined(self, read: Tensor) -> Tensor:
+        """What is added to the residual stream, (B, P, E), of what was read (B, P, H, D)."""
+        out: Tensor = self.o_proj(read.flatten(2))
+        return out
+
+
+class Attention(WindowAttention):
+    """Window, sinks, and in a layer of the rules linear and delta the Infini-attention memory behind its gate."""
+
+    def __init__(self, config: Config, *, gated: bool) -> None:
+        super().__init__(config)
+        c = self.config = config
         self.gate = nn.Parameter(torch.full((c.num_attention_heads,), CLOSED)) if gated else None
 
     def forward(
         self, x: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
     ) -> tuple[Tensor, Carried, Seen | None]:
         """x (B, P, E), normalised → what is added to the residual stream, (B, P, E)."""
-        c, B, P = self.config, x.shape[0], x.shape[1]
-        q, k, v = (p(x).view(B, P, -1, c.head_dim) for p in (self.q_proj, self.k_proj, self.v_proj))
-        out, kept = attend_window(c, carried.kept, piece, q, k, v)
+        c = self.config
+        (q, k, v), out, kept = self.local(x, piece, carried.kept)
         carried, seen = replace(carried, kept=kept), None
         if isinstance(carried.memory, Segments):
             gate = self.gate if self.gate is not None and bool((self.gate != CLOSED).any()) else None
@@ -203,8 +228,8 @@ class Attention(nn.Module):
                 if found is not None and gate is not None:
                     out = combine(out, *found, gate)
             if found is not None and trace:
-                seen = Seen(self.o_proj(found[0].to(x.dtype).flatten(2)), None)
-        return self.o_proj(out.to(x.dtype).flatten(2)), carried, seen
+                seen = Seen(self.joined(found[0].to(x.dtype)), None)
+        return self.joined(out.to(x.dtype)), carried, seen
 
 
 def combine(local: Tensor, read: Tensor, written: Tensor, gate: Tensor) -> Tensor:
@@ -215,14 +240,13 @@ def combine(local: Tensor, read: Tensor, written: Tensor, gate: Tensor) -> Tenso
 
 
 class MLP(nn.Module):
-    """SwiGLU."""
+    """SwiGLU of so many channels inside."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        E, F = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(E, F, bias=False)
-        self.up_proj = nn.Linear(E, F, bias=False)
-        self.down_proj = nn.Linear(F, E, bias=False)
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
@@ -237,17 +261,20 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, gated=gated)
         self.memory = DeltaMemory(config, decays=decays) if memory else None
+        self.late = memory and config.memory_reads == "end"  # what it reads is added after the last layer
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = MLP(config)
+        self.mlp = MLP(config.hidden_size, config.intermediate_size)
 
     def forward(
         self, h: Tensor, e: Tensor, piece: Piece, carried: Carried, rows: Rows, *, trace: bool
     ) -> tuple[Tensor, Carried, Seen | None]:
-        """h (B, P, E) → h, what the layer carries on, and with `trace` what its memory did."""
+        """h (B, P, E) → h, what the layer carries on; with `trace`, or where it is `late`, what its memory did."""
         x = self.input_layernorm(h)
         added, after, seen = self.self_attn(x, piece, carried, rows, trace=trace)
         if self.memory is not None and isinstance(carried.memory, Delta):
             seen, memory = self.memory(x, e, carried.memory, rows)
-            added, after = added + seen.read.to(added.dtype), replace(after, memory=memory)
+            after = replace(after, memory=memory)
+            if not self.late:
+                added = added + seen.read.to(added.dtype)
         h = h + added
-        return h + self.mlp(self.post_attention_layernorm(h)), after, seen if trace else None
+        return h + self.mlp(self.post_attention_layernorm(h)), after, seen if trace or self.late else None

@@ -6,18 +6,38 @@ token sees the W places that end with its own, whatever row it is in and whereve
 serves all rows. The timeline is kept as a tuple of pieces and joined only as far as a piece of text sees: what autograd
 holds on to grows with the text, not with the window times the pieces.
 
-Keys lie on it after RoPE, sinks before it, as in the state. It knows nothing of projections or of the memory.
+Keys lie on it after RoPE, sinks before it, as in the state. It knows nothing of projections or of the memory, nor whose
+layers these are: of a configuration it asks what `Windowed` names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from model.kernels import rope_frequencies
-from model.senri_config import Config
+
+
+class Windowed(Protocol):
+    """A configuration with windows, as Senri's and the hybrid's name the fields."""
+
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_attention_heads(self) -> int: ...
+    @property
+    def num_key_value_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def sliding_window_size(self) -> int: ...
+    @property
+    def num_sink_tokens(self) -> int: ...
+    @property
+    def rope_theta(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +85,7 @@ class Piece:
 
 
 def make_piece(
-    config: Config, position: Tensor, lengths: Tensor, where: list[int], a: int, P: int, dtype: torch.dtype
+    config: Windowed, position: Tensor, lengths: Tensor, where: list[int], a: int, P: int, dtype: torch.dtype
 ) -> Piece:
     """position (B,) and where: p0, where the call began; lengths (B,) int64: tokens of each row in the whole call."""
     W, N, device = config.sliding_window_size, config.num_sink_tokens, position.device
@@ -99,6 +119,12 @@ def make_piece(
     )
 
 
+def products_dtype(weight: Tensor) -> torch.dtype:
+    """What products with `weight` come out in: its own dtype, or autocast's."""
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+
+
 def begin(ring_k: Tensor, ring_v: Tensor, sink_k: Tensor, sink_v: Tensor, position: Tensor, dtype: torch.dtype) -> Kept:
     """From the leaves of a layer, (B, G, W, D) and (B, G, N, D), computing in `dtype`."""
     W = ring_k.shape[2]
@@ -119,7 +145,7 @@ def end(kept: Kept, position: Tensor, lengths: Tensor, W: int) -> tuple[Tensor, 
     return take(keys, place, dim=2), take(values, place, dim=2), kept.sink_k, kept.sink_v
 
 
-def attend(config: Config, kept: Kept, piece: Piece, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Kept]:
+def attend(config: Windowed, kept: Kept, piece: Piece, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Kept]:
     """q (B, P, H, D), k and v (B, P, G, D) before RoPE → (B, P, H, D). A padded token's is of no use."""
     B, P, H, D = q.shape
     G = k.shape[2]
@@ -141,7 +167,7 @@ def attend(config: Config, kept: Kept, piece: Piece, q: Tensor, k: Tensor, v: Te
     return read.permute(0, 3, 1, 2, 4).reshape(B, P, H, D), kept
 
 
-def _extended(config: Config, kept: Kept, piece: Piece, k: Tensor, rotated: Tensor, v: Tensor) -> Kept:
+def _extended(config: Windowed, kept: Kept, piece: Piece, k: Tensor, rotated: Tensor, v: Tensor) -> Kept:
     """The timeline with this piece's keys and values on it, and the sinks that are among them."""
     kept = replace(kept, keys=(*kept.keys, rotated.transpose(1, 2)), values=(*kept.values, v.transpose(1, 2)))
     if not piece.opening:

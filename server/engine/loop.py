@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
 
-import torch
 from torch import Tensor
 
 from model.state import Model, State
@@ -43,16 +42,15 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         *,
         prompt_budget_alone: int | None = None,
-        device: torch.device | str = "cpu",
     ) -> None:
         if slots < 1:
             raise ValueError(f"an engine of {slots} slots")
         budget = Budget(chunk_tokens, prompt_budget, prompt_budget_alone or 4 * prompt_budget)
-        rows = Slots(State.zeros(model.spec, slots, device))
+        rows = Slots(State.zeros(model.spec, slots, model.device))
         self._model = model
         self._clock = clock
         self._inbox = Inbox()
-        self._ticker = Ticker(Runner(model, rows, device), rows, budget, self._inbox, publish, clock)
+        self._ticker = Ticker(Runner(model, rows), rows, budget, self._inbox, publish, clock)
         self._thread: Thread | None = None
 
     def start(self) -> None:
@@ -99,7 +97,7 @@ class Engine:
         return result
 
     def probe(self, state: State, token: int) -> Future[Tensor]:
-        """The logits (V,) after this token, read between ticks into `state`: one row, which nobody else may have."""
+        """The logits (V,) after this token, read between ticks. state: one row, which nobody else may have; used up."""
         result: Future[Tensor] = Future()
         self._inbox.put(Probe(state, token, result))
         return result

@@ -36,10 +36,9 @@ class Ran:
 class Runner:
     """One model and the slots it advances."""
 
-    def __init__(self, model: Model, slots: Slots, device: torch.device | str) -> None:
+    def __init__(self, model: Model, slots: Slots) -> None:
         self._model = model
         self._slots = slots
-        self._device = device
 
     @torch.inference_mode()
     def run(self, plan: Plan, jobs: Mapping[str, Job]) -> Ran:
@@ -59,18 +58,18 @@ class Runner:
 
     @torch.inference_mode()
     def probe(self, state: State, token: int) -> Tensor:
-        """The logits (V,) on the CPU after one token, read into a state of one row."""
-        tokens, lengths = as_rows([[token]])
-        out, _ = self._model.advance(tokens.to(self._device), lengths.to(self._device), state)
+        """The logits (V,) on the CPU after one token, read into a state of one row, or, elsewhere, a copy of it."""
+        device = self._model.device
+        out, _ = self._model.advance(*as_rows([[token]], device), state.to(device))
         return out[0].cpu().clone()
 
     def _read(
         self, batch: Sequence[Job], count: int, state: State, ran: Ran, ready: list[Job], logits: list[Tensor]
     ) -> None:
         """One call: each job's next `count` tokens, state (B rows). Adds who is read up, and those rows' logits."""
-        tokens, lengths = as_rows([job.upcoming(count) for job in batch])
+        upcoming = [job.upcoming(count) for job in batch]
         try:
-            out, _ = self._model.advance(tokens.to(self._device), lengths.to(self._device), state)  # (B, V)
+            out, _ = self._model.advance(*as_rows(upcoming, state.device), state)  # (B, V)
         except Exception as error:  # whatever the model raises is its rows' failure, never the engine's
             _log.exception("a model call failed", extra={"generations": [job.id for job in batch]})
             ran.failed |= dict.fromkeys((job.id for job in batch), f"{type(error).__name__}: {error}")

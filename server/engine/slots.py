@@ -133,8 +133,7 @@ class Slots:
     def copy(self, key: str) -> State:
         """A warm state as one row on the CPU that shares nothing. Raises `KeyError`."""
         row = self._warm[key].row
-        view = self._pool.slice(row, row + 1)
-        return State(view.spec, {name: leaf.to("cpu", copy=True) for name, leaf in view.items()})
+        return self._pool.slice(row, row + 1).to("cpu", copy=True)
 
     def front(self, ids: Collection[str]) -> list[str]:
         """Bring these requests' rows to the front; returns the ids in the order of their rows, 0 to n-1.

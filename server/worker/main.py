@@ -110,7 +110,7 @@ async def run(settings: Settings) -> None:
             "slots": settings.slots,
             "running": len(worker.claims.held),
             "waiting": stats.waiting,
-            "device": "cpu",
+            "device": str(loaded.model.device),
             "started": began,
             "version": version("perennial"),
         }

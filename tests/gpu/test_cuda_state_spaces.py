@@ -4,8 +4,7 @@ Not run yet: no machine with a GPU was at hand when this was written. What surro
 in `tests/unit/model/test_kernels_cuda.py`; what these would show first is whether the installed `mamba_ssm` takes the
 arguments as they are given, and how far its blocked products (which may use TF32) are from float32.
 
-    pip install -e '.[dev,cuda]'   # build flags in the README
-    python -m pytest tests/gpu -m gpu
+    make test-gpu   # mamba-ssm first: docs/operating.md has its build flags
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Toy:
     """h ← h·(3, 5, 7, 11) + token + position + the ring's oldest token, mod P; logits from a hash of h."""
 
     vocab_size = 41
+    device = torch.device("cpu")
     NAN = 39  # once read, the row's logits are NaN
     BANG = 40  # reading it raises
 
@@ -85,9 +86,7 @@ class Desk:
         self.positions: dict[str, list[int]] = defaultdict(list)
         self.finished: dict[str, Finished] = {}
         self.evicted: dict[str, Evicted] = {}
-        self.engine = Engine(
-            model, slots, chunk, beside, self._hear, self.clock, prompt_budget_alone=alone, device="cpu"
-        )
+        self.engine = Engine(model, slots, chunk, beside, self._hear, self.clock, prompt_budget_alone=alone)
 
     def _hear(self, outputs: Sequence[Output]) -> None:
         assert outputs, "an empty publication"

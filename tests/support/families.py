@@ -27,12 +27,12 @@ FAMILIES: Mapping[str, tuple[str, Any, Callable[[Any], Tensors]]] = {
 }
 
 
-def family_checkpoint(family: str, folder: Path, template: str | None = None) -> Path:
+def family_checkpoint(family: str, folder: Path, template: str | None = None, **change: Any) -> Path:
     """config.json, model.safetensors and a byte-level tokeniser in `folder`; as a base model has it, without a chat
-    template, unless one is given."""
+    template, unless one is given. change: fields of the small configuration."""
     tiny_tokenizer(folder, template)
     model_type, config, tensors = FAMILIES[family]
-    sized = replace(config, vocab_size=258)
+    sized = replace(config, vocab_size=258, **change)
     (folder / "config.json").write_text(json.dumps({"model_type": model_type, "eos_token_id": 257, **asdict(sized)}))
     save_file(tensors(sized).tensors, folder / "model.safetensors")
     return folder

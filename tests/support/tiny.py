@@ -102,9 +102,12 @@ def recall_tensors(config: Config, layer: str, g: torch.Generator, *, decays: bo
         "v_conv.weight": rand(V, width),
         "b_proj.weight": rand(h, E, scale=E**-0.5),
         "b_proj.bias": rand(h),
-        "norm.weight": 1 + rand(config.memory_value_dim, scale=0.1),
         "o_proj.weight": rand(E, V, scale=V**-0.5),
     }
+    if config.memory_read_norm:
+        weights |= {"norm.weight": 1 + rand(config.memory_value_dim, scale=0.1)}
+    if config.memory_read_gate:
+        weights |= {"g_proj.weight": rand(h, E, scale=E**-0.5), "g_proj.bias": rand(h)}
     if decays:
         weights |= {"a_proj.weight": rand(h, E, scale=E**-0.5), "dt_bias": rand(h), "A_log": rand(h) - 2}
     return {f"{layer}.memory.{name}": weight for name, weight in weights.items()}

@@ -25,20 +25,24 @@ def begin_memory(model: Unroll, text: Tensor, settings: Memory, seed: int) -> No
     """Set the memories' parameters, in place. text (B, T) int64: what the means are taken over."""
     means = _means(model, text)
     g = torch.Generator().manual_seed(seed)
+    for i, layer in enumerate(model.model.layers):
+        if isinstance(layer, Layer) and isinstance(layer.memory, DeltaMemory):
+            begin(layer.memory, means[i], settings, settings.scale, g)
+
+
+def begin(memory: DeltaMemory, mean: Tensor, settings: Memory, scale: float, g: torch.Generator) -> None:
+    """Set one memory's parameters, in place. mean (E,): of its layer's input; scale: of W_o, as a share of W_vᵀ."""
+    m = memory
     with torch.no_grad():
-        for i, layer in enumerate(model.model.layers):
-            if not (isinstance(layer, Layer) and isinstance(layer.memory, DeltaMemory)):
-                continue
-            m = layer.memory
-            m.mean.copy_(means[i])
-            m.q_proj.weight.copy_(_orthonormal(m.q_proj.weight, g))
-            m.k_proj.weight.copy_(m.q_proj.weight if settings.tied else _orthonormal(m.k_proj.weight, g))
-            m.v_proj.weight.copy_(_orthonormal(m.v_proj.weight, g))
-            m.o_proj.weight.copy_(settings.scale * m.v_proj.weight.T)
-            m.b_proj.weight.zero_()
-            m.b_proj.bias.fill_(settings.beta)
-            m.k_conv.weight.zero_()
-            m.k_conv.weight[:, -2 if m.k_conv.weight.shape[1] > 1 else -1] = 1.0
+        m.mean.copy_(mean)
+        m.q_proj.weight.copy_(_orthonormal(m.q_proj.weight, g))
+        m.k_proj.weight.copy_(m.q_proj.weight if settings.tied else _orthonormal(m.k_proj.weight, g))
+        m.v_proj.weight.copy_(_orthonormal(m.v_proj.weight, g))
+        m.o_proj.weight.copy_(scale * m.v_proj.weight.T)
+        m.b_proj.weight.zero_()
+        m.b_proj.bias.fill_(settings.beta)
+        m.k_conv.weight.zero_()
+        m.k_conv.weight[:, -2 if m.k_conv.weight.shape[1] > 1 else -1] = 1.0
 
 
 def _orthonormal(like: Tensor, g: torch.Generator) -> Tensor:

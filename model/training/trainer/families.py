@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from model import rsm_config, senri_config, smt_config
+from model import hybrid_config, rsm_config, senri_config, smt_config
+from model.hybrid_unroll import HybridUnroll
 from model.rsm_unroll import RsmUnroll
 from model.smt_unroll import SmtUnroll
 from model.training.trainer.task import initialise
 from model.unroll import Unroll
 from model.weights import WeightsError
 
-Network = Unroll | RsmUnroll | SmtUnroll
+Network = Unroll | HybridUnroll | RsmUnroll | SmtUnroll
 _ANY = {"model_type", "dtype", "eos_token_id", "bos_token_id", "tie_word_embeddings"}  # a config.json's, of any family
 
 
@@ -24,6 +25,8 @@ def _own(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 TRAINABLE: Mapping[str, Callable[[Mapping[str, Any]], Network]] = {
+    # here tie_word_embeddings is a field of the family's own, and read from the whole
+    "perennial_hybrid": lambda config: HybridUnroll(hybrid_config.Config.from_hf(config, **_own(config))),
     "rsm": lambda config: RsmUnroll(rsm_config.Config.from_hf({}, **_own(config))),
     "smt": lambda config: SmtUnroll(smt_config.Config.from_hf({}, **_own(config))),
     "senri": lambda config: Unroll(senri_config.Config.from_hf(config)),

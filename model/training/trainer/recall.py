@@ -27,6 +27,7 @@ from model.training.trainer.beginning import begin_memory
 from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Recall, TrainingError
 from model.training.trainer.stories import Stories, Story
+from model.training.trainer.story_figures import exact, places_of
 from model.training.trainer.task import Figures, device_of, products_in
 from model.unroll import Unroll, Unrolled, fill
 from model.weights import Checkpoint, open_checkpoint
@@ -52,6 +53,9 @@ class RecallTask:
             memory_key_dim=m.key_dim,
             memory_value_dim=m.value_dim,
             memory_value_source=m.values,
+            memory_reads=m.reads,
+            memory_read_gate=m.gate,
+            memory_read_norm=m.norm,
         )
         layers = frozenset(m.layers)
         self.device = device_of(s.device)
@@ -132,23 +136,23 @@ class RecallTask:
                 trace=True,
             )
         assert out.trace is not None
-        rows, places = _places([story.answers for story in stories], self.device)
+        rows, places = places_of([story.answers for story in stories], self.device)
         wanted = tokens[rows, places + 1]
         said = view.head(out.hidden[rows, places])
         answers = cross_entropy(said, wanted)
         right = said.argmax(-1) == wanted
         figures = {"answers": float(answers.detach()), "right": float(right.float().mean())}
-        figures["exact"] = _exact(right.tolist(), stories)
+        figures["exact"] = exact(right.tolist(), [story.sizes for story in stories])
         loss = w.answers * answers
         if w.read:
             read = self._read_alone(view, out, rows, places, wanted)
             loss, figures["read"] = loss + w.read * read, float(read.detach())
         if w.text:
             other = [rng.sample(story.filler, min(TEXT, len(story.filler))) for story in stories]
-            rows, places = _places(other, self.device)
+            rows, places = places_of(other, self.device)
             text = cross_entropy(view.head(out.hidden[rows, places]), tokens[rows, places + 1])
             loss, figures["text"] = loss + w.text * text, float(text.detach())
-        rows, places = _places([story.filler for story in stories], self.device)
+        rows, places = places_of([story.filler for story in stories], self.device)
         beta = torch.stack([b[rows, places].mean() for b in out.trace.beta.values()]).mean()
         figures["beta"] = float(beta.detach())
         if w.beta and step >= w.beta_from:
@@ -193,20 +197,3 @@ def _load(config: Config, opened: Checkpoint, layers: frozenset[int]) -> Unroll:
     model = Unroll(config, layers)
     fill(model, opened)
     return model
-
-
-def _places(each: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows and places (N,) of what lies at `each` row's places."""
-    rows = [b for b, some in enumerate(each) for _ in some]
-    places = [t for some in each for t in some]
-    return torch.tensor(rows, device=device), torch.tensor(places, device=device)
-
-
-def _exact(right: list[bool], stories: Sequence[Story]) -> float:
-    """The share of questions whose answer's tokens were all the likeliest."""
-    whole, at = [], 0
-    for story in stories:
-        for size in story.sizes:
-            whole.append(all(right[at : at + size]))
-            at += size
-    return sum(whole) / len(whole)

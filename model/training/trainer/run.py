@@ -7,6 +7,7 @@
     last/             a checkpoint to serve, and training.safetensors to go on from
     best/             the checkpoint with the least validation loss
     tokeniser/        of task language: the tokeniser that was trained for it
+    recording/        of task recorded: what the base model's layers were given; it has settings of its own
 
 Invariants: a file is whole or not there (written beside, then put in its place); history beyond the step that is gone
 on from is cut away, so that a step is noted once.
@@ -28,7 +29,7 @@ from torch import Tensor
 from model.training.trainer.settings import Settings, TrainingError, dump, load
 
 Record = dict[str, Any]
-# Everything a run may write into its folder.
+# What a run writes into its folder and begins anew with; a recording takes long, and serves the next run too.
 CONTENTS = ("settings.yaml", "history.jsonl", "results.json", "curves.png", "last", "best", "tokeniser")
 
 

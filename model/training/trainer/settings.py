@@ -110,13 +110,17 @@ class Associative(_Run):
 
 class Memory(_Section):
     """A `gated_delta` memory to be trained; see `model.senri_config.Config` for the fields. scale: of W_o at the start,
-    as a share of W_v transposed."""
+    as a share of W_v transposed; where reads are added at the end, of as much as makes a read as long as what it is
+    added to."""
 
     layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(12, 22), min_length=1)
     heads: int = Field(default=8, ge=1)
     key_dim: int = Field(default=128, ge=1)
     value_dim: int = Field(default=64, ge=1)
     values: Literal["embedding", "hidden"] = "embedding"
+    reads: Literal["layer", "end"] = "layer"
+    gate: bool = False
+    norm: bool = True
     beta: float = -2.0
     scale: float = Field(default=0.1, gt=0)
     tied: bool = True
@@ -163,7 +167,43 @@ class Recall(_Run):
     judged: int = Field(default=8, ge=1)
 
 
-Settings = Language | Associative | Recall
+class Recording(_Section):
+    """What is recorded of the base model (`recording`). files: of so many stories, and tokens of filler, each; the last
+    in ten, one at least, are only judged. books: files of text that are read as filler beside the corpus. folder: where
+    the recording is kept, so that several runs share it; "" for the run's own."""
+
+    files: int = Field(default=20, ge=2)
+    stories: int = Field(default=65, ge=1)
+    facts: _Counts = (1, 4)
+    filler: int = Field(default=12_500, ge=640)
+    books: tuple[str, ...] = ()
+    folder: str = ""
+    corpus: str = ""
+    characters: int = Field(default=6_000_000, ge=10_000)
+
+
+class Recorded(_Run):
+    """A memory that is read at the end, trained on recordings of what the base model's layers are given.
+
+    memory.reads must be "end". window: of the base model. tokens: a step's texts have one of these lengths, so many
+    rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most for the first
+    length, in proportion for others. passing: how often a text begins with the memory that another one left.
+    """
+
+    task: Literal["recorded"]
+    base: str = "smollm2-135m"
+    memory: Memory = Field(default_factory=lambda: Memory(layers=(20,), reads="end", gate=True, norm=False))
+    recording: Recording = Field(default_factory=Recording)
+    window: int = Field(default=512, ge=1)
+    tokens: _Choice = (768,)
+    stories: _Counts = (1, 4)
+    passing: float = Field(default=0.0, ge=0, le=1)
+    weights: Weights = Field(default_factory=Weights)
+    gate_lr: float = Field(default=10.0, gt=0)
+    judged: int = Field(default=24, ge=1)
+
+
+Settings = Language | Associative | Recall | Recorded
 _SETTINGS: TypeAdapter[Settings] = TypeAdapter(Annotated[Settings, Field(discriminator="task")])
 
 

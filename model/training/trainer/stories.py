@@ -30,6 +30,7 @@ from model.training.trainer.settings import TrainingError
 
 CHAT = 0.5  # of the stories, where the model has a chat template that keeps turns apart
 CORRECTED = 0.15  # of the facts
+AT_ONCE = 0.15  # of the answers in a chat: the value alone
 FIRST = 8  # tokens of filler before anything else, so that no fact lies among the sinks
 
 
@@ -55,21 +56,25 @@ class Stories:
         except NeedleError:
             self._frame = None
 
+    def form(self, rng: random.Random) -> Frame | None:
+        """How the next story is told: in turns of a chat, or (None) as plain text."""
+        return self._frame if rng.random() < CHAT else None
+
     def plain(self, rng: random.Random, rows: int, length: int) -> Tensor:
         """(rows, length) int64 of filler."""
         return texts.rows(self._text, [rng.randrange(len(self._text)) for _ in range(rows)], length)
 
     def draw(self, rng: random.Random, length: int, facts: int, window: int) -> Story:
         """A story of `length` tokens with so many facts. Raises `TrainingError` where they don't fit."""
-        chat = self._frame if rng.random() < CHAT else None
+        chat = self.form(rng)
         told, asked = [], []
         for lesson in draw_lessons(rng, facts):
             newest = lesson
             if rng.random() < CORRECTED:
-                told.append(self._tell(rng, lesson, chat))
+                told.append(self.tell(rng, lesson, chat))
                 newest = another_value(rng, lesson)
-            told.append(self._tell(rng, newest, chat))
-            asked.append(self._ask(rng, newest, chat))
+            told.append(self.tell(rng, newest, chat))
+            asked.append(self.ask(rng, newest, chat))
         rng.shuffle(asked)
         end = sum(len(prompt) + len(answer) for prompt, answer in asked)
         spare = length - end - sum(map(len, told))
@@ -99,19 +104,22 @@ class Stories:
             tokens += answer
         return Story(tuple(tokens), tuple(answers), tuple(len(answer) for _, answer in asked), tuple(free))
 
-    def _tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:
+    def tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:
+        """A fact, as text or as a turn that is answered."""
         if chat is None:
             return self._encode(rng.choice(TOLD_PLAIN).format(f=lesson.fact))
         said, answered = rng.choice(TOLD_CHAT).format(f=lesson.fact), rng.choice(ANSWERED_CHAT)
         return [*chat.head, *self._encode(said), *chat.tail, *self._encode(answered), *chat.end]
 
-    def _ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
+    def ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
         """A question with the beginning of its answer, and the rest of the answer: the value."""
         if chat is None:
             before: list[int] = []
             opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
         else:
             before = [*chat.head, *self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)), *chat.tail]
+            if rng.random() < AT_ONCE:
+                return before, self._encode(lesson.value)
             opened = lesson.lead
         known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}")
         same = next((i for i, (a, b) in enumerate(zip(known, whole, strict=False)) if a != b), len(known))

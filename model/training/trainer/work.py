@@ -9,7 +9,7 @@ from typing import Any
 
 from model.training.trainer import settings as settings_
 from model.training.trainer.command import CONFIGS, Say, shipped
-from model.training.trainer.settings import Associative, Language, Recall, Settings, TrainingError
+from model.training.trainer.settings import Associative, Language, Recall, Recorded, Settings, TrainingError
 
 
 def work(command: str, given: Mapping[str, Any], say: Say) -> None:
@@ -93,6 +93,10 @@ def make_task(settings: Settings, folder: Path) -> Any:
         from model.training.trainer.associative import AssociativeTask  # noqa: PLC0415
 
         return AssociativeTask(settings)
+    if isinstance(settings, Recorded):
+        from model.training.trainer.recorded import RecordedTask  # noqa: PLC0415
+
+        return RecordedTask(settings, folder)
     assert isinstance(settings, Recall)
     from model.training.trainer.recall import RecallTask  # noqa: PLC0415
 

@@ -1,11 +1,11 @@
-"""RSM and SMT as `transformers` models: the same weights, the same logits, the same text as the server's."""
+"""The hybrid, RSM and SMT as `transformers` models: the same weights, logits and text as the server's."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,20 @@ from model.weights import WeightsError
 from support.tiny import Tensors, one_thread
 from support.tiny_rsm import RSM, rsm_tensors
 from support.tiny_smt import SMT, smt_tensors
+from support.tiny_ssm import HYBRID, hybrid_tensors
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEXT = torch.randint(0, 97, (27,), generator=torch.Generator().manual_seed(3)).tolist()
 TOLERANCE = 1e-3
-FAMILIES: dict[str, tuple[Any, Callable[[Any], Tensors]]] = {"rsm": (RSM, rsm_tensors), "smt": (SMT, smt_tensors)}
+UNTIED = replace(HYBRID, tie_word_embeddings=False, num_sink_tokens=0)
+FAMILIES: dict[str, tuple[str, Any, Callable[[Any], Tensors]]] = {
+    "hybrid": ("perennial_hybrid", HYBRID, hybrid_tensors),
+    "hybrid-untied": ("perennial_hybrid", UNTIED, hybrid_tensors),
+    "rsm": ("rsm", RSM, rsm_tensors),
+    "smt": ("smt", SMT, smt_tensors),
+}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -40,22 +47,32 @@ def family(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def folder(family: str, tmp_path: Path) -> Path:
     """A checkpoint as the server has them."""
-    config, tensors = FAMILIES[family]
-    body = {"model_type": family, **asdict(config), "eos_token_id": None, "bos_token_id": None}
+    model_type, config, tensors = FAMILIES[family]
+    body = {"model_type": model_type, **asdict(config), "eos_token_id": None, "bos_token_id": None}
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "config.json").write_text(json.dumps(body))
     save_file(tensors(config).tensors, tmp_path / "first" / "model.safetensors", metadata={"format": "pt"})
     return tmp_path / "first"
 
 
+def classes(family: str) -> tuple[Any, Any]:
+    """Of the configuration, of the model."""
+    from model import hf_families as hf
+
+    return {
+        "perennial_hybrid": (hf.HybridConfig, hf.HybridForCausalLM),
+        "rsm": (hf.RsmConfig, hf.RsmForCausalLM),
+        "smt": (hf.SmtConfig, hf.SmtForCausalLM),
+    }[FAMILIES[family][0]]
+
+
 @pytest.fixture
-def model(folder: Path) -> Any:
+def model(family: str, folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    from model import hf_families
-
+    expected = classes(family)
     loaded = AutoModelForCausalLM.from_pretrained(folder)
-    assert type(loaded) in (hf_families.RsmForCausalLM, hf_families.SmtForCausalLM)
+    assert (type(loaded.config), type(loaded)) == expected
     return loaded
 
 
@@ -85,19 +102,23 @@ def test_loads_what_the_server_loads_and_saves_it_back(folder: Path, model: Any,
 
 
 def test_a_new_model_is_saved_and_served(family: str, tmp_path: Path) -> None:
-    from model import hf_families as hf
-
-    config, _ = FAMILIES[family]
-    new: Any = (
-        hf.RsmForCausalLM(hf.RsmConfig(**asdict(config)))
-        if family == "rsm"
-        else hf.SmtForCausalLM(hf.SmtConfig(**asdict(config)))
-    )
+    configuration, made = classes(family)
+    new = made(configuration(**asdict(FAMILIES[family][1])))
     new.save_pretrained(tmp_path)
     expected = all_logits(served(tmp_path), TEXT)
     torch.testing.assert_close(of(new.eval(), TEXT).logits[0], expected, rtol=0, atol=TOLERANCE)
     again = type(new).from_pretrained(tmp_path)
     torch.testing.assert_close(of(again, TEXT).logits, of(new, TEXT).logits, rtol=0, atol=1e-5)
+
+
+def test_a_hybrids_silent_fields_are_what_the_server_makes_of_them(tmp_path: Path) -> None:
+    configuration, made = classes("hybrid")
+    few = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
+    new = made(configuration(**few, num_attention_heads=4, mamba_head_dim=16)).eval()
+    new.save_pretrained(tmp_path)
+    torch.testing.assert_close(of(new, TEXT).logits[0], all_logits(served(tmp_path), TEXT), rtol=0, atol=TOLERANCE)
+    with pytest.raises(WeightsError, match="layer_types names 'swa'"):
+        configuration(**few, num_attention_heads=4, layer_types=["swa", "window"])
 
 
 def test_goes_on_from_a_state_and_reads_padded_rows(model: Any, folder: Path) -> None:
@@ -145,7 +166,7 @@ def test_refuses_a_checkpoint_of_another_model(family: str, folder: Path) -> Non
     with pytest.raises(WeightsError, match=r"odd\.weight' has no place"):
         AutoModelForCausalLM.from_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    wrong = {"num_attention_heads": 5} if family == "rsm" else {"stride": 10}
+    wrong = {"stride": 10} if family == "smt" else {"num_attention_heads": 5}
     (folder / "config.json").write_text(json.dumps(config | wrong))
     with pytest.raises(WeightsError, match=r"num_attention_heads|stride"):
         AutoModelForCausalLM.from_pretrained(folder)

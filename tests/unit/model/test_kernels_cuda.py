@@ -4,7 +4,11 @@ The kernels themselves are stand-ins here, on the CPU; `tests/gpu/` runs the rea
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
+from types import ModuleType
 
 import pytest
 import torch
@@ -131,7 +135,7 @@ def test_what_it_has_no_kernels_for_is_refused() -> None:
 
 def test_without_a_device_or_the_extra_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="needs a CUDA device"):
+    with pytest.raises(ValueError, match="needs a CUDA device, and torch finds none: set ops to auto or cpu"):
         choose_ops("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("model.kernels.cuda.find_spec", lambda name: None)
@@ -139,3 +143,29 @@ def test_without_a_device_or_the_extra_it_says_what_is_missing(monkeypatch: pyte
         load_kernels()
     with pytest.raises(ValueError, match='the "cuda" backend is not batch-invariant'):
         choose_ops("cuda", batch_invariant=True)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A device, and of the extra all but the Triton kernels, which are there for who puts them there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("model.kernels.cuda.find_spec", lambda name: True if name == "mamba_ssm" else find_spec(name))
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    yield
+    sys.modules.pop("selective_scan_cuda", None)  # what loading leaves
+
+
+def test_installed_kernels_are_found_as_often_as_asked(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, kernel in (("selective_state_update", STANDINS.state_update), ("ssd_combined", STANDINS.chunk_scan)):
+        module = ModuleType(name)
+        setattr(module, kernel.__name__, kernel)
+        monkeypatch.setitem(sys.modules, f"mamba_ssm.ops.triton.{name}", module)
+    for _ in range(2):
+        assert load_kernels() == STANDINS._replace(conv=None)
+
+
+def test_an_extra_that_cannot_be_imported_is_one_line(installed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mamba_ssm.ops.triton.selective_state_update", None)
+    with pytest.raises(ValueError, match=r"is installed and cannot be imported \(.*set ops to cpu"):
+        load_kernels()

@@ -84,6 +84,22 @@ def test_goes_on_where_it_was(form: str) -> None:
     torch.testing.assert_close(S, last, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("form", [ssd_quadratic, lambda *a: ssd_blocked(*a, block=5)], ids=["quadratic", "blocked"])
+def test_rows_of_a_batch_are_each_their_own(form: Any) -> None:
+    """Rows of 0, 6 and 11 tokens, padded with steps of 0, which change no state; A and D are one for all."""
+    rows, lengths = [inputs(11, 4, 3, 2, 5, seed=seed) for seed in range(3)], (0, 6, 11)
+    A, D = rows[0][4:6]
+    x, dt, B, C, _, _, S = (torch.stack(parts) for parts in zip(*rows, strict=True))
+    for row, n in enumerate(lengths):
+        dt[row, n:] = 0.0
+    y, after = form(x, dt, B, C, A, D, S)
+    for row, n in enumerate(lengths):
+        expected, last = ssd_ref(x[row, :n], dt[row, :n], B[row, :n], C[row, :n], A, D, S[row])
+        torch.testing.assert_close(y[row, :n], expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(after[row], last, rtol=1e-10, atol=1e-10)
+    assert torch.equal(after[0], S[0])
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forgetting_everything_is_no_division_by_zero(form: str) -> None:
     """Steps so long that every decay is 0, in float32: the differences of long sums would cancel to nonsense."""

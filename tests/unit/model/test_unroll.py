@@ -50,6 +50,15 @@ VARIANTS = {
     "gated-delta-hidden": Variant(
         {"memory_rule": Rule.GATED_DELTA, "memory_value_source": "hidden", "memory_heads": 3, "memory_key_dim": 8}
     ),
+    "gated-delta-late": Variant(
+        {
+            "memory_rule": Rule.GATED_DELTA,
+            "memory_reads": "end",
+            "memory_read_gate": True,
+            "memory_read_norm": False,
+            "memory_layer_indices": (1, 3),
+        }
+    ),
     "gated-delta-without-weights": Variant({"memory_rule": Rule.GATED_DELTA}, gates=False),
     "memoryless": Variant({"num_memory_layers": 0}),
 }

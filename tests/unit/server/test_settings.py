@@ -75,7 +75,7 @@ def test_each_bad_setting_is_one_line_with_its_name_and_what_is_allowed(monkeypa
     assert found["PERENNIAL_PORT"].endswith(
         "'eighty' is not allowed; expected a whole number of at least 0 and at most 65535"
     )
-    assert found["PERENNIAL_OPS"].endswith("expected one of auto, ref, cpu")
+    assert found["PERENNIAL_OPS"].endswith("expected one of auto, ref, cpu, cuda")
     assert found["PERENNIAL_BATCH_INVARIANT"].endswith("expected true or false")
     assert found["PERENNIAL_STORE_PATIENCE_S"].endswith("expected a number above 0.0") or found[
         "PERENNIAL_STORE_PATIENCE_S"

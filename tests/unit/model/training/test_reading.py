@@ -32,7 +32,7 @@ class Scripted:
     def __init__(self, after: dict[int, list[float]]) -> None:
         self.after = after
         real = senri(make_ops("cpu-f32"))
-        self.spec, self.memory, self.vocab_size = real.spec, real.memory, 3
+        self.spec, self.memory, self.vocab_size, self.device = real.spec, real.memory, 3, real.device
 
     def advance(self, tokens: torch.Tensor, lengths: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         last = tokens.gather(1, (lengths - 1).clamp(min=0).unsqueeze(1)).squeeze(1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.tokenizer import Tokenizer, load_tokenizer
-from model.training import lessons
+from model.training import lessons, relations, relations_made
 from model.training.held_out import shared_with
 from model.training.lessons import RELATIONS, another_value, draw_lessons
 from model.training.trainer.settings import TrainingError
@@ -17,9 +17,10 @@ from support.serving import CHATML, tiny_tokenizer
 
 WORDS = [
     word
-    for name in dir(lessons)
-    if name.isupper() and isinstance(getattr(lessons, name), tuple)
-    for word in getattr(lessons, name)
+    for module in (lessons, relations, relations_made)
+    for name in dir(module)
+    if name.isupper() and isinstance(getattr(module, name), tuple)
+    for word in getattr(module, name)
     if isinstance(word, str)
 ]
 TEXTS = [text for r in RELATIONS for text in (*r.facts, *r.questions, *r.leads)]

@@ -87,6 +87,23 @@ def recall(corpus: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def recorded(corpus: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "task": "recorded",
+        "steps": 4,
+        "rows": 2,
+        "evaluate_every": 2,
+        "base": str(tiny_checkpoint(tmp_path / "base")),
+        "window": 32,
+        "memory": {"layers": [1, 3], "heads": 2, "key_dim": 8, "value_dim": 8, "reads": "end", "gate": True},
+        "recording": {"files": 2, "stories": 3, "filler": 1300, "corpus": str(corpus), "characters": 10_000},
+        "tokens": [400, 600],
+        "passing": 0.5,
+        "judged": 2,
+    }
+
+
 def go(settings: Settings, folder: Path, minutes: float = 0.0, clock: Callable[[], float] | None = None) -> Progress:
     torch.manual_seed(0)
     task = work.make_task(settings, folder)
@@ -100,7 +117,7 @@ def hurried() -> Callable[[], float]:
     return lambda: next(ticks)
 
 
-@pytest.mark.parametrize("kind", ["language", "recall"])
+@pytest.mark.parametrize("kind", ["language", "recall", "recorded"])
 def test_in_pieces_it_is_bit_for_bit_the_run_in_one(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     settings = parse(request.getfixturevalue(kind), "here")
     (tmp_path / "one").mkdir()
@@ -139,8 +156,21 @@ SMT = {
     "ssm_state_size": 4,
 }
 
+HYBRID = {
+    "model_type": "perennial_hybrid",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "mamba_head_dim": 8,
+    "mamba_state_size": 4,
+    "sliding_window_size": 8,
+    "num_sink_tokens": 1,
+    "tie_word_embeddings": False,
+}
 
-@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+
+@pytest.mark.parametrize("model", [HYBRID, RSM, SMT], ids=["hybrid", "rsm", "smt"])
 def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     go(parse({**language, "model": model, "steps": 60, "evaluate_every": 30}, "here"), folder)
@@ -154,7 +184,7 @@ def test_a_text_is_learned_and_served(model: dict[str, Any], language: dict[str,
     logits, _ = loaded.model.advance(*as_rows([[5, 6, 7]]), state)
     assert logits.shape == (1, loaded.model.vocab_size)
     assert json.loads((folder / "best" / "training.json").read_text())["task"] == "language"
-    with pytest.raises(WeightsError, match=f"is a {model['model_type']}"):
+    with pytest.raises(WeightsError, match=f"is a {loaded.architecture}"):
         load_model(folder / "best", choose_ops("ref"), memory=Path("any"))
 
 
@@ -380,7 +410,7 @@ def test_to_begin_afresh_takes_a_runs_own_files_only(
     assert not (tmp_path / "last" / "of an older run").exists()
 
 
-@pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
+@pytest.mark.parametrize("model", [HYBRID, RSM, SMT], ids=["hybrid", "rsm", "smt"])
 def test_a_misspelt_field_of_the_model_is_named(model: dict[str, Any]) -> None:
     assert trainable({**model, "vocab_size": 9, "dtype": "float32", "eos_token_id": 1}, 0).vocab_size == 9
     with pytest.raises(WeightsError, match="hiden_size is no field"):

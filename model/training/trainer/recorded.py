@@ -1,0 +1,264 @@
+"""A memory that is read at the end, trained on recordings: the base model is asked once, and the memory learns alone.
+
+The layers of a model whose memories are read at the end (`Config.memory_reads`) compute the same whatever is
+remembered. So their inputs are recorded once (`recording`), texts are put together from what was recorded (`excerpts`),
+and a step costs the memory's own few products: some ten times as many tokens a second as through the whole model.
+
+What is not as it will be: an excerpt was read with its own beginning in the window, not with what a text puts before
+it. Figures that count are the evaluation's, through the served model.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear
+
+from model.infini import Rule
+from model.kernels import choose_ops
+from model.senri_config import Config
+from model.tokenizer import Tokenizer, load_tokenizer
+from model.training.draws import draws
+from model.training.trainer import checkpoint, recording, texts
+from model.training.trainer.beginning import begin
+from model.training.trainer.excerpts import Text, compose, side_by_side
+from model.training.trainer.optimise import Group
+from model.training.trainer.recording import Recorded, Recorder
+from model.training.trainer.settings import Recorded as RecordedSettings
+from model.training.trainer.settings import TrainingError
+from model.training.trainer.story_figures import exact, places_of
+from model.training.trainer.taps import Taps
+from model.training.trainer.task import Figures
+from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
+from model.weights import Weight, open_checkpoint
+
+ANSWERS, TEXT = 160, 96  # tokens of answers and of filler that are judged in a step, at most
+OTHERS = 3_000  # tokens drawn from the vocabulary, beside the answers', that a read alone is told apart from
+# Not trained: the mean of the inputs, and the convolution of the values, which passes a token's own value on.
+MEASURED = (".mean", ".v_conv.weight")
+MEANT = 20_000  # places that the means of the inputs are taken over
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the memories did with texts: read (B, T, E), added at the end; beta (layers, B, T, h); after: M by layer."""
+
+    read: Tensor
+    beta: Tensor
+    after: dict[int, Tensor]
+
+
+class RecordedTask:
+    """Implements `task.Task`."""
+
+    def __init__(self, settings: RecordedSettings, folder: Path) -> None:
+        """Makes the recording in `folder` where it is not there yet. Raises `TrainingError`, `WeightsError`,
+        `TokenizerError`."""
+        s, m = settings, settings.memory
+        if m.reads != "end":
+            raise TrainingError(f"memory.reads is {m.reads!r}: only a memory that is read at the end can be trained so")
+        self.settings = s
+        self.base = open_checkpoint(s.base)
+        self.config = Config.from_hf(
+            self.base.config,
+            sliding_window_size=s.window,
+            memory_rule=Rule.GATED_DELTA,
+            memory_layer_indices=m.layers,
+            memory_heads=m.heads,
+            memory_key_dim=m.key_dim,
+            memory_value_dim=m.value_dim,
+            memory_value_source=m.values,
+            memory_reads=m.reads,
+            memory_read_gate=m.gate,
+            memory_read_norm=m.norm,
+        )
+        kept = Path(s.recording.folder).expanduser() if s.recording.folder else folder / "recording"
+        recording.claim(kept, s.recording, s.seed, m.layers)
+        files = recording.files(kept, s.recording.files)
+        if not all(file.exists() for file in files):
+            self._record(kept)
+        held = recording.held_out(len(files))
+        self._taught = recording.load([file for i, file in enumerate(files) if i not in held])
+        self._judged = recording.load([files[i] for i in held])
+        c = self.config
+        embedding = _dense(self.base.expect("model.embed_tokens.weight", (c.vocab_size, c.hidden_size)))
+        tied = c.tie_word_embeddings
+        self._embeddings = normalised(embedding, c.rms_norm_eps)
+        self._head = embedding if tied else _dense(self.base.expect("lm_head.weight", tuple(embedding.shape)))
+        self._norm = _dense(self.base.expect("model.norm.weight", (c.hidden_size,)))
+        self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=False) for i in c.memory_layers})
+        self._begin()
+        self._left: dict[int, Tensor] = {}
+
+    def _record(self, folder: Path) -> None:
+        s, r = self.settings, self.settings.recording
+        tokenizer = load_tokenizer(s.base, None)
+        text = [texts.encode(tokenizer, texts.characters(r.corpus, r.characters), r.characters)]
+        text += [_book(tokenizer, Path(name).expanduser(), r.characters) for name in r.books]
+        taps = Taps(self.config, self.base, choose_ops("auto"), s.memory.layers)
+        Recorder(r, s.seed, taps, tokenizer, np.concatenate(text)).make(folder)
+
+    def _begin(self) -> None:
+        m, g = self.settings.memory, torch.Generator().manual_seed(self.settings.seed)
+        size = self._taught.residual.float().norm(dim=1).median() / self.config.hidden_size**0.5
+        some = torch.randint(len(self._taught.tokens), (MEANT,), generator=g)
+        for i in self.config.memory_layers:
+            scale = m.scale * float(size) / len(self.config.memory_layers)
+            begin(self._memory(i), self._taught.inputs[i][some].float().mean(dim=0), m, scale, g)
+
+    def _memory(self, layer: int) -> DeltaMemory:
+        memory = self.memories[str(layer)]
+        assert isinstance(memory, DeltaMemory)
+        return memory
+
+    @property
+    def groups(self) -> Sequence[Group]:
+        """The memories; their write strengths and read gates, which learn faster. Nothing decays."""
+        named = {_named(n): p for n, p in self.memories.named_parameters() if not n.endswith(MEASURED)}
+        gates = {n: p for n, p in named.items() if ".b_proj." in n or ".g_proj." in n}
+        rest = {n: p for n, p in named.items() if n not in gates}
+        return [Group(rest, decay=False), Group(gates, lr=self.settings.gate_lr, decay=False)]
+
+    def loss(self, step: int, micro: int) -> tuple[Tensor, Figures, int]:
+        """See `Task.loss`."""
+        s = self.settings
+        rng = draws(s.seed, step, micro, "texts")
+        length = rng.choice(s.tokens)
+        rows, longer = max(2, s.rows * s.tokens[0] // length), length / s.tokens[0]
+        drawn = [compose(rng, self._taught, length, max(1, int(rng.randint(*s.stories) * longer))) for _ in range(rows)]
+        passed = torch.tensor([rng.random() < s.passing for _ in drawn])
+        loss, figures, after = self._judge(self._taught, drawn, passed, rng, step)
+        self._left = {i: M.detach() for i, M in after.items()} if s.passing else {}
+        return loss, figures, sum(len(text.places) for text in drawn)
+
+    def _judge(
+        self, recorded: Recorded, drawn: Sequence[Text], passed: Tensor, rng: random.Random, step: int
+    ) -> tuple[Tensor, Figures, dict[int, Tensor]]:
+        w = self.settings.weights
+        places, lengths = side_by_side(drawn)
+        did = self._read(recorded, places, lengths, passed)
+        rows, at = places_of([text.answers for text in drawn])
+        wanted = recorded.tokens[places[rows, at] + 1]
+        read = did.read[rows, at]
+        some = torch.tensor(sorted(rng.sample(range(len(at)), min(ANSWERS, len(at))))) if step >= 0 else slice(None)
+        said = self._logits(recorded, places[rows, at][some], read[some])
+        answers = cross_entropy(said, wanted[some])
+        right = said.argmax(-1) == wanted[some]
+        figures = {"answers": float(answers.detach()), "right": float(right.float().mean())}
+        if step < 0:
+            figures["exact"] = exact(right.tolist(), [text.sizes for text in drawn])
+            without = self._logits(recorded, places[rows, at], torch.zeros_like(read)).argmax(-1) == wanted
+            figures["exact without"] = exact(without.tolist(), [text.sizes for text in drawn])
+        loss = w.answers * answers
+        if w.read:
+            others = torch.tensor(rng.sample(range(self.config.vocab_size), min(OTHERS, self.config.vocab_size)))
+            candidates = torch.cat((wanted, others)).unique()
+            alone = linear(self._normed(read), self._head[candidates])
+            alone_ = cross_entropy(alone, torch.searchsorted(candidates, wanted))
+            loss, figures["read"] = loss + w.read * alone_, float(alone_.detach())
+        rows, at = places_of([text.filler for text in drawn])
+        beta = did.beta[:, rows, at].mean()
+        figures["beta"] = float(beta.detach())
+        if w.beta and step >= w.beta_from:
+            loss = loss + w.beta * beta
+        known = recorded.kept[places[rows, at]] >= 0
+        rows, at = rows[known], at[known]
+        if len(at) and w.text:
+            some = torch.tensor(rng.sample(range(len(at)), min(TEXT if step >= 0 else 8 * TEXT, len(at))))
+            rows, at = rows[some], at[some]
+            following = recorded.tokens[places[rows, at] + 1]
+            text = cross_entropy(self._logits(recorded, places[rows, at], did.read[rows, at]), following)
+            loss, figures["text"] = loss + w.text * text, float(text.detach())
+            if step < 0:
+                nothing = torch.zeros_like(did.read[rows, at])
+                base = cross_entropy(self._logits(recorded, places[rows, at], nothing), following)
+                figures["text against base"] = float(text - base)
+        return loss, figures, did.after
+
+    def _read(self, recorded: Recorded, places: Tensor, lengths: Tensor, passed: Tensor) -> Read:
+        c, (B, T) = self.config, places.shape
+        e = self._embeddings[recorded.tokens[places]]  # (B, T, E)
+        real = torch.arange(T) < lengths[:, None]
+        rows = Rows([0] * B, lengths.tolist(), torch.zeros(B, dtype=torch.bool), real)
+        reads, betas, after = [], [], {}
+        for i in c.memory_layers:
+            seen, memory = self._memory(i)(recorded.inputs[i][places].float(), e, self._empty(i, B, passed), rows)
+            reads.append(seen.read)
+            betas.append(seen.beta)
+            after[i] = memory.M
+        return Read(torch.stack(reads).sum(dim=0), torch.stack(betas), after)
+
+    def _empty(self, layer: int, rows: int, passed: Tensor) -> Delta:
+        """An empty memory, but for the rows that begin with what the row before them left in the last step."""
+        c, before = self.config, self.config.memory_conv_width - 1
+        h, d_k, d_v = c.memory_heads, c.memory_key_dim, c.memory_value_dim
+        M = torch.zeros(rows, h, d_k, d_v)
+        left = self._left.get(layer)
+        if left is not None and bool(passed.any()):
+            M[passed] = left[(torch.arange(rows)[passed] - 1) % len(left)]
+        tails = (torch.zeros(rows, before, h * d_k), torch.zeros(rows, before, h * d_k))
+        return Delta(M, *tails, torch.zeros(rows, before, h * d_v), torch.zeros(rows, dtype=torch.int64))
+
+    def _normed(self, h: Tensor) -> Tensor:
+        return normalised(h, self.config.rms_norm_eps) * self._norm
+
+    def _logits(self, recorded: Recorded, places: Tensor, read: Tensor) -> Tensor:
+        """(N, V) after the recorded places (N,), with what is read there (N, E)."""
+        return linear(self._normed(recorded.residual[recorded.kept[places]].float() + read), self._head)
+
+    @torch.no_grad()
+    def evaluate(self) -> Figures:
+        """Texts of the longest kind from files never trained on, whose facts are of relations never trained on."""
+        s, rng = self.settings, draws("held out", self.settings.seed)
+        length = max(s.tokens)
+        stories = max(1, int(s.stories[1] * length / s.tokens[0]))
+        sums: Figures = {}
+        groups = -(-s.judged // s.rows)
+        for _ in range(groups):
+            drawn = [compose(rng, self._judged, length, stories) for _ in range(s.rows)]
+            _, figures, _ = self._judge(self._judged, drawn, torch.zeros(s.rows, dtype=torch.bool), rng, -1)
+            for name, value in figures.items():
+                sums[name] = sums.get(name, 0.0) + value / groups
+        return {"loss": sums.pop("answers"), **sums}
+
+    def carried(self) -> dict[str, Tensor]:
+        """The memories that the last step left."""
+        return {str(i): M for i, M in self._left.items()}
+
+    def resume(self, carried: Mapping[str, Tensor]) -> None:
+        """See `Task.resume`."""
+        self._left = {int(i): M for i, M in carried.items()}
+
+    def export(self, folder: Path, card: Mapping[str, Any]) -> None:
+        """The memory's weights, to be laid over the base model; products in bfloat16, which is half as much to read."""
+        tensors = {
+            _named(name): tensor.bfloat16() if name.endswith("_proj.weight") else tensor
+            for name, tensor in checkpoint.tensors_of(self.memories).items()
+        }
+        checkpoint.write_memory(folder, self.config, tensors, self.base.fingerprint, card)
+
+
+def _named(name: str) -> str:
+    """20.q_proj.weight → model.layers.20.memory.q_proj.weight."""
+    layer, _, rest = name.partition(".")
+    return f"model.layers.{layer}.memory.{rest}"
+
+
+def _book(tokenizer: Tokenizer, path: Path, characters: int) -> NDArray[np.int32]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")[:characters]
+    except OSError as e:
+        raise TrainingError(f"recording.books: {path}: cannot be read: {e.strerror}") from e
+    return texts.encode(tokenizer, iter([text]), len(text))
+
+
+def _dense(weight: Weight) -> Tensor:
+    return (weight if isinstance(weight, Tensor) else weight.dequantise()).float()

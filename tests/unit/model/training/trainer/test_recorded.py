@@ -1,0 +1,266 @@
+"""A memory trained on recordings: what is recorded is what the served model computes, and what is trained is served."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.kernels import choose_ops
+from model.overlay import Overlaid
+from model.registry import load_model
+from model.senri import Config, Senri
+from model.state import State, as_rows
+from model.tokenizer import Tokenizer, load_tokenizer
+from model.training.lessons import RELATIONS
+from model.training.trainer import recording
+from model.training.trainer.excerpts import compose, side_by_side
+from model.training.trainer.recorded import RecordedTask
+from model.training.trainer.recording import HELD, TAUGHT, Recorded, Recorder
+from model.training.trainer.settings import Recorded as Settings
+from model.training.trainer.settings import Recording, TrainingError, parse
+from model.training.trainer.taps import Taps
+from model.unroll import Unroll
+from model.weights import open_checkpoint
+from support.checkpoint import tiny_checkpoint
+from support.tiny import SENRI, senri_tensors
+
+FEW = Recording(files=2, stories=3, facts=(1, 2), filler=1300)
+TEXT = np.frombuffer(b"the cat sat on the mat and the dog lay by the fire. " * 90, dtype=np.uint8).astype(np.int32)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(one_thread: None) -> None:
+    """Products this small only wait for each other's threads."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base: Path) -> Tokenizer:
+    return load_tokenizer(base, None)
+
+
+def recorder(base: Path, tokenizer: Tokenizer, settings: Recording = FEW, seed: int = 1) -> Recorder:
+    opened = open_checkpoint(base)
+    config = Config.from_hf(opened.config, sliding_window_size=32)
+    return Recorder(settings, seed, Taps(config, opened, choose_ops("ref"), (1, 3)), tokenizer, TEXT)
+
+
+@pytest.fixture(scope="module")
+def recorded(base: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorded]:
+    folder = tmp_path_factory.mktemp("recording")
+    recorder(base, tokenizer).make(folder)
+    return folder, recording.load(recording.files(folder, FEW.files))
+
+
+def test_taps_are_what_the_layers_are_given() -> None:
+    """Against the model as it is trained, and as it is served; over the window's end, in pieces, with a padded row."""
+    tensors = senri_tensors(SENRI, gates=False)
+    ops = choose_ops("ref")
+    taps = Taps(SENRI, tensors, ops, (0, 2))
+    tokens, lengths = as_rows([list(range(1, 60)), list(range(7, 40))])
+    state = State.zeros(taps.spec, 2)
+    pieces = [
+        taps.read(tokens[:, a : a + 20].contiguous(), (lengths - a).clamp(0, min(20, 59 - a)), state, whole=True)
+        for a in range(0, 59, 20)
+    ]
+    unroll = Unroll.load(SENRI, tensors)
+    given: dict[int, list[torch.Tensor]] = {0: [], 2: []}
+    for i, kept in given.items():
+        layer: Any = unroll.model.layers[i]
+        layer.input_layernorm.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))
+    logits, _ = unroll.unroll(tokens, lengths, State.zeros(unroll.spec, 2))
+    residual = torch.cat([h for _, h in pieces if h is not None], dim=1)
+    normed = residual * torch.rsqrt(residual.square().mean(-1, keepdim=True) + SENRI.rms_norm_eps)
+    said = unroll.head(normed * unroll.model.norm.weight)
+    for row, length in enumerate(lengths.tolist()):
+        for i, inputs in given.items():
+            mine = torch.cat([seen[i] for seen, _ in pieces], dim=1)[row, :length]
+            torch.testing.assert_close(mine, torch.cat(inputs, dim=1)[row, :length], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(said[row, :length], logits[row, :length], rtol=1e-3, atol=1e-3)
+    served = Senri(SENRI, tensors, ops)
+    expected, _ = served.advance(tokens, lengths, State.zeros(served.spec, 2))
+    torch.testing.assert_close(said[torch.arange(2), lengths - 1], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_taps_stop_where_nothing_more_is_wanted() -> None:
+    tensors = senri_tensors(SENRI, gates=False)
+    taps = Taps(SENRI, tensors, choose_ops("ref"), (1,))
+    tokens, lengths = as_rows([[1, 2, 3, 4]])
+    short, nothing = taps.read(tokens, lengths, State.zeros(taps.spec, 1), whole=False)
+    state = State.zeros(taps.spec, 1)
+    long, residual = taps.read(tokens, lengths, state, whole=True)
+    assert nothing is None
+    assert residual is not None
+    assert torch.equal(short[1], long[1])
+    assert int(state["position"]) == 4
+
+
+def test_answers_are_where_a_recording_says(recorded: tuple[Path, Recorded], tokenizer: Tokenizer) -> None:
+    _, r = recorded
+    assert len(r.told) == FEW.files * FEW.stories
+    for told in r.told:
+        text = tokenizer.decode(r.tokens[told.start : told.end].tolist())
+        for one in told.asked:
+            answer = tokenizer.decode(r.tokens[one.answer + 1 : one.answer + 1 + one.size].tolist())
+            assert answer.strip() in text
+            assert one.start < one.answer < one.answer + one.size == one.end - 1
+            assert (r.kept[one.answer : one.answer + one.size] >= 0).all()
+    flows = [bool((r.kept[a:b] >= 0).all()) for a, b in r.flows]
+    assert any(flows)
+    assert not all(flows)
+    assert {i: tuple(x.shape) for i, x in r.inputs.items()} == dict.fromkeys((1, 3), (len(r.tokens), SENRI.hidden_size))
+    assert sorted(r.kept[r.kept >= 0].tolist()) == list(range(len(r.residual)))
+
+
+def test_a_recording_that_was_stopped_is_gone_on_with(
+    recorded: tuple[Path, Recorded], base: Path, tokenizer: Tokenizer
+) -> None:
+    folder, _ = recorded
+    first, second = recording.files(folder, FEW.files)
+    before, stamp = second.read_bytes(), first.stat().st_mtime_ns
+    second.unlink()
+    recorder(base, tokenizer).make(folder)
+    assert second.read_bytes() == before
+    assert first.stat().st_mtime_ns == stamp
+    with pytest.raises(TrainingError, match="other settings"):
+        recorder(base, tokenizer, seed=2).make(folder)
+
+
+def test_what_is_judged_is_of_relations_that_are_not_taught() -> None:
+    assert frozenset(range(len(RELATIONS))) == HELD | TAUGHT
+    assert not HELD & TAUGHT
+    assert list(recording.held_out(20)) == [18, 19]
+    assert list(recording.held_out(2)) == [1]
+
+
+def test_a_text_is_put_together_of_whole_excerpts(recorded: tuple[Path, Recorded]) -> None:
+    _, r = recorded
+    for seed in range(20):
+        text = compose(random.Random(seed), r, 1500, 2)
+        assert text == compose(random.Random(seed), r, 1500, 2)
+        assert 1400 <= len(text.places) <= 2500
+        assert sum(text.sizes) == len(text.answers)
+        followed = [text.places[t + 1] == text.places[t] + 1 for t in (*text.answers, *text.filler)]
+        assert all(followed)
+        firsts = {one.answer: told for told in r.told for one in told.asked}
+        for t in text.answers:
+            if (told := firsts.get(text.places[t])) is not None:
+                assert text.places.index(told.start) < t  # told before it is asked for
+    places, lengths = side_by_side([compose(random.Random(s), r, 300 * (s + 1), 1) for s in range(2)])
+    assert places.shape == (2, int(lengths.max()))
+
+
+def settings(base: Path, corpus: Path) -> Settings:
+    made = parse(
+        {
+            "task": "recorded",
+            "steps": 3,
+            "rows": 2,
+            "evaluate_every": 3,
+            "base": str(base),
+            "window": 32,
+            "memory": {
+                "layers": [1, 3],
+                "heads": 2,
+                "key_dim": 8,
+                "value_dim": 8,
+                "reads": "end",
+                "gate": True,
+                "norm": False,
+            },
+            "recording": {**FEW.model_dump(), "corpus": str(corpus), "characters": 10_000},
+            "tokens": [600, 900],
+            "stories": [1, 2],
+            "passing": 0.5,
+            "weights": {"beta": 0.1},
+            "judged": 2,
+        },
+        "here",
+    )
+    assert isinstance(made, Settings)
+    return made
+
+
+@pytest.fixture
+def task(base: Path, tmp_path: Path) -> RecordedTask:
+    corpus = tmp_path / "text.txt"
+    corpus.write_bytes(TEXT.astype(np.uint8).tobytes() * 3)
+    return RecordedTask(settings(base, corpus), tmp_path)
+
+
+def test_what_is_trained_is_what_is_served(task: RecordedTask, base: Path, tmp_path: Path) -> None:
+    """The logits that the loss sees are those of the served model that reads the same text from end to end."""
+    for step in range(2):
+        loss, _, _ = task.loss(step, 0)
+        loss.backward()
+        for group in task.groups:
+            for parameter in group.parameters.values():
+                assert parameter.grad is not None
+                parameter.data.sub_(parameter.grad.sign(), alpha=0.1)
+                parameter.grad = None
+    task.export(tmp_path / "best", {})
+    tokens, lengths = as_rows([TEXT[:90].tolist()])
+    opened = open_checkpoint(base)
+    taps = Taps(task.config, opened, choose_ops("ref"), (1, 3))
+    seen, residual = taps.read(tokens, lengths, State.zeros(taps.spec, 1), whole=True)
+    assert residual is not None
+    n = tokens.shape[1]
+    inputs = {i: x[0].half() for i, x in seen.items()}
+    once = Recorded(tokens[0], inputs, residual[0].half(), torch.arange(n), (), ())
+    with torch.no_grad():
+        places = torch.arange(n)[None]
+        read = task._read(once, places, lengths, torch.tensor([False])).read[0]
+        said = task._logits(once, places[0], read)
+        without = task._logits(once, places[0], torch.zeros_like(read))
+    overlaid = Overlaid(opened, tmp_path / "best" / "memory.safetensors")
+    config = Config.from_hf(overlaid.config, sliding_window_size=32)
+    served = Senri(config, overlaid, choose_ops("ref"))
+    state = State.zeros(served.spec, 1)
+    logits = torch.cat(
+        [served.advance(tokens[:, t : t + 1].contiguous(), torch.tensor([1]), state)[0] for t in range(n)]
+    )
+    torch.testing.assert_close(said, logits, rtol=2e-2, atol=2e-2)  # recorded in 16 bits
+    assert float((said - without).abs().max()) > 0.5  # the memory has its say
+    loaded = load_model(
+        base, choose_ops("auto"), memory=tmp_path / "best" / "memory.safetensors", sliding_window_size=32
+    )
+    assert loaded.model.memory.layers == (1, 3)
+
+
+def test_it_judges_with_the_memory_and_without(task: RecordedTask) -> None:
+    figures = task.evaluate()
+    assert {"loss", "exact", "exact without", "text", "text against base", "beta"} <= figures.keys()
+    assert figures == task.evaluate()
+    for memory in task.memories.values():
+        torch.nn.init.zeros_(memory.o_proj.weight)
+    silent = task.evaluate()
+    assert silent["exact"] == silent["exact without"]
+    assert silent["text against base"] == 0.0
+
+
+def test_a_memory_that_is_read_in_its_layer_is_refused(base: Path, tmp_path: Path) -> None:
+    changed = settings(base, tmp_path / "none").model_copy(
+        update={"memory": settings(base, tmp_path).memory.model_copy(update={"reads": "layer"})}
+    )
+    with pytest.raises(TrainingError, match=r"memory\.reads is 'layer'"):
+        RecordedTask(changed, tmp_path)
+
+
+def test_a_recording_made_otherwise_is_not_taken(task: RecordedTask, base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "text.txt"
+    RecordedTask(settings(base, corpus), tmp_path)  # what was recorded serves again
+    with pytest.raises(TrainingError, match="other settings"):
+        RecordedTask(settings(base, corpus).model_copy(update={"seed": 2}), tmp_path)
+    elsewhere = settings(base, corpus)
+    shared = elsewhere.recording.model_copy(update={"folder": str(tmp_path / "recording")})
+    RecordedTask(elsewhere.model_copy(update={"recording": shared}), tmp_path / "another")
+    assert not (tmp_path / "another").exists()
