@@ -132,8 +132,8 @@ class RecordedTask:
         s = self.settings
         rng = draws(s.seed, step, micro, "texts")
         length = rng.choice(s.tokens)
-        rows, longer = max(2, s.rows * s.tokens[0] // length), length / s.tokens[0]
-        drawn = [compose(rng, self._taught, length, max(1, int(rng.randint(*s.stories) * longer))) for _ in range(rows)]
+        rows = max(2, s.rows * s.tokens[0] // length)
+        drawn = [compose(rng, self._taught, length, rng.randint(*s.stories)) for _ in range(rows)]
         passed = torch.tensor([rng.random() < s.passing for _ in drawn])
         loss, figures, after = self._judge(self._taught, drawn, passed, rng, step)
         self._left = {i: M.detach() for i, M in after.items()} if s.passing else {}
@@ -219,11 +219,10 @@ class RecordedTask:
         """Texts of the longest kind from files never trained on, whose facts are of relations never trained on."""
         s, rng = self.settings, draws("held out", self.settings.seed)
         length = max(s.tokens)
-        stories = max(1, int(s.stories[1] * length / s.tokens[0]))
         sums: Figures = {}
         groups = -(-s.judged // s.rows)
         for _ in range(groups):
-            drawn = [compose(rng, self._judged, length, stories) for _ in range(s.rows)]
+            drawn = [compose(rng, self._judged, length, s.stories[1]) for _ in range(s.rows)]
             _, figures, _ = self._judge(self._judged, drawn, torch.zeros(s.rows, dtype=torch.bool), rng, -1)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value / groups

@@ -186,8 +186,8 @@ class Recorded(_Run):
     """A memory that is read at the end, trained on recordings of what the base model's layers are given.
 
     memory.reads must be "end". window: of the base model. tokens: a step's texts have one of these lengths, so many
-    rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most for the first
-    length, in proportion for others. passing: how often a text begins with the memory that another one left.
+    rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
+    a text begins with the memory that another one left.
     """
 
     task: Literal["recorded"]
