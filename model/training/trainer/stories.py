@@ -112,16 +112,16 @@ class Stories:
         return [*chat.head, *self._encode(said), *chat.tail, *self._encode(answered), *chat.end]
 
     def ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
-        """A question with the beginning of its answer, and the rest of the answer: the value."""
+        """A question with the beginning of its answer, and the rest of the answer: the value, and what ends it."""
         if chat is None:
             before: list[int] = []
             opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
         else:
             before = [*chat.head, *self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)), *chat.tail]
             if rng.random() < AT_ONCE:
-                return before, self._encode(lesson.value)
+                return before, [*self._encode(lesson.value), *chat.end]
             opened = lesson.lead
-        known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}")
+        known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}.")
         same = next((i for i, (a, b) in enumerate(zip(known, whole, strict=False)) if a != b), len(known))
         return [*before, *whole[:same]], whole[same:]
 
