@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from model.infini import Rule
 from model.kernels import choose_ops
+from model.overlay import Overlaid
 from model.senri_config import Config
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.training.draws import draws
@@ -95,7 +96,10 @@ class RecordedTask:
         self._head = embedding if tied else _dense(self.base.expect("lm_head.weight", tuple(embedding.shape)))
         self._norm = _dense(self.base.expect("model.norm.weight", (c.hidden_size,)))
         self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=False) for i in c.memory_layers})
-        self._begin()
+        if s.start:
+            self._start(Overlaid(self.base, Path(s.start).expanduser()))
+        else:
+            self._begin()
         self._left: dict[int, Tensor] = {}
 
     def _record(self, folder: Path) -> None:
@@ -113,6 +117,12 @@ class RecordedTask:
         for i in self.config.memory_layers:
             scale = m.scale * float(size) / len(self.config.memory_layers)
             begin(self._memory(i), self._taught.inputs[i][some].float().mean(dim=0), m, scale, g)
+
+    @torch.no_grad()
+    def _start(self, other: Overlaid) -> None:
+        """From a memory that was trained before. Raises `WeightsError` where it has another shape."""
+        for name, parameter in self.memories.named_parameters():
+            parameter.copy_(_dense(other.expect(_named(name), tuple(parameter.shape))))
 
     def _memory(self, layer: int) -> DeltaMemory:
         memory = self.memories[str(layer)]

@@ -187,11 +187,12 @@ class Recorded(_Run):
 
     memory.reads must be "end". window: of the base model. tokens: a step's texts have one of these lengths, so many
     rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
-    a text begins with the memory that another one left.
+    a text begins with the memory that another one left. start: a memory.safetensors of the same shape to begin with.
     """
 
     task: Literal["recorded"]
     base: str = "smollm2-135m"
+    start: str = ""
     memory: Memory = Field(default_factory=lambda: Memory(layers=(20,), reads="end", gate=True, norm=False))
     recording: Recording = Field(default_factory=Recording)
     window: int = Field(default=512, ge=1)
