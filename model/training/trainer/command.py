@@ -16,9 +16,9 @@ SUMMARIES = {
 CONFIGS = resources.files("model.training") / "configs"
 EPILOG = (
     "A run's folder holds settings.yaml, history.jsonl, results.json, curves.png, and two checkpoints, best/ and "
-    "last/, that `perennial serve --model` takes (of tasks recall and recorded a memory.safetensors; of task associative weights "
-    "without a tokeniser, there being no text). The first Ctrl-C stops after the step and keeps it. Example: perennial "
-    "train rsm-characters --out runs/rsm --minutes 9"
+    "last/, that `perennial serve --model` takes (of tasks recall and recorded a memory.safetensors; of task "
+    "associative weights without a tokeniser: there is no text). The first Ctrl-C stops after the step and keeps it. "
+    "Example: perennial train rsm-characters --out runs/rsm --minutes 9"
 )
 Say = Callable[[str], None]
 

@@ -47,13 +47,16 @@ class LanguageTask:
         self.device = device_of(s.device)
         self.model = trainable(self.config, s.seed)
         self.model.to(self.device)
+        if s.frozen and "frozen" not in self.model.spec:
+            raise TrainingError(f"frozen: {self.config['model_type']} has no memory that could be read and not written")
         self._state = self._begin(s.rows, s.frozen)
         self._places = [b * len(self._text) // s.rows for b in range(s.rows)]  # where each row is read on
 
     def _begin(self, rows: int, frozen: bool) -> State:
         """States before the first token, with a memory that may be written or not."""
         state = State.zeros(self.model.spec, rows, self.device)
-        state["frozen"].fill_(int(frozen))
+        if "frozen" in state:
+            state["frozen"].fill_(int(frozen))
         return state
 
     @property
@@ -93,7 +96,9 @@ class LanguageTask:
             "accuracy": right,
             "first_horizon_loss": first,
         }
-        return figures if self.settings.frozen else {**figures, "frozen_loss": self._judge(frozen=True)[0]}
+        if self.settings.frozen or "frozen" not in self.model.spec:
+            return figures
+        return {**figures, "frozen_loss": self._judge(frozen=True)[0]}
 
     def _judge(self, *, frozen: bool) -> tuple[float, float, float]:
         """Loss and accuracy on the held-out text, and the loss on its rows' first horizon."""

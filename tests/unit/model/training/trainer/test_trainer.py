@@ -207,6 +207,11 @@ def test_a_row_that_begins_anew_reads_another_place(language: dict[str, Any], tm
     assert len({int(place) for step in places["anew"] for place in step}) == 3 * settings.rows
 
 
+def test_a_family_without_a_memory_to_freeze_has_no_frozen_control(language: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="frozen: perennial_hybrid has no memory that could be read"):
+        LanguageTask(parse({**language, "model": HYBRID, "frozen": True}, "here"), tmp_path)
+
+
 @pytest.mark.parametrize("model", [RSM, SMT], ids=["rsm", "smt"])
 def test_a_frozen_control_never_writes(model: dict[str, Any], language: dict[str, Any], tmp_path: Path) -> None:
     """Whether rows begin anew or not, and what is judged is the window alone; another run says what that would be."""
