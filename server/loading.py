@@ -24,10 +24,15 @@ def load_ops(settings: Settings) -> Ops:
 
 
 def memory_of(settings: Settings) -> Path | None:
-    """The file of the memory that the settings choose."""
-    if settings.memory == "auto":
-        return shipped_memory(settings.model)
-    return None if settings.memory == "none" else Path(settings.memory)
+    """The file of the memory that the settings choose. Raises `WeightsError` where none comes with the model."""
+    if settings.memory == "none":
+        return None
+    if settings.memory != "shipped":
+        return Path(settings.memory)
+    shipped = shipped_memory(settings.model)
+    if shipped is None:
+        raise WeightsError(f"no memory comes with {settings.model}: set memory to none, or to a file")
+    return shipped
 
 
 def load(settings: Settings, ops: Ops) -> tuple[Loaded, Tokenizer]:

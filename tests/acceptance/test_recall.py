@@ -1,4 +1,4 @@
-"""What the default model's memory is for: facts told in a chat are answered long after they left the window."""
+"""What the memory that ships is for: facts told in a chat are answered long after they left the window."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS = (
 def test_facts_told_in_a_chat_are_answered_after_much_other_talk_and_a_restart(
     tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    with serving(tmp_path, chunk_tokens="256") as server:
+    with serving(tmp_path, chunk_tokens="256", memory="shipped") as server:
         session = None
         for told, *_ in FACTS:
             body = {"session_id": session} if session else {}

@@ -10,6 +10,7 @@ import torch
 from model.kernels import choose_ops
 from model.kernels.cuda import CudaOps
 from model.registry import ARCHITECTURES, load_model
+from model.weights import WeightsError
 from server.cli import main
 from server.loading import load_ops, memory_of
 from server.settings import load_settings
@@ -97,15 +98,15 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return said.strip().splitlines()[-1]
 
 
-def test_the_memory_is_the_models_own_unless_another_or_none_is_asked_for(tmp_path: Path) -> None:
+def test_the_memory_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
     def memory(**settings: str) -> Path | None:
         return memory_of(load_settings(settings, env_file=None))
 
-    own = memory()
-    assert own is not None
-    assert own.is_file()
-    assert memory(memory="Auto") == memory(memory="") == own
-    assert memory(memory="none") is None
-    assert memory(model=str(tmp_path)) is None
+    shipped = memory(memory="Shipped")
+    assert shipped is not None
+    assert shipped.is_file()
+    assert memory() is memory(memory="") is memory(memory="none") is None
     assert memory(memory=str(tmp_path / "m.safetensors"), model=str(tmp_path)) == tmp_path / "m.safetensors"
     assert memory(memory="m.safetensors") == Path.cwd() / "m.safetensors"
+    with pytest.raises(WeightsError, match="no memory comes with"):
+        memory(memory="shipped", model=str(tmp_path))
