@@ -99,8 +99,8 @@ class Settings(BaseSettings):
     memory: str = setting(
         "none",
         COMPUTING,
-        "A trained memory, laid over the model: a memory.safetensors of `perennial train`; shipped is the one that comes "
-        "with smollm2-135m; none.",
+        "A trained memory, laid over the model: a memory.safetensors of `perennial train`; shipped is the one that "
+        "comes with smollm2-135m; none.",
     )
     sliding_window: int = setting(512, COMPUTING, "Tokens of exact attention kept per session.", ge=16, le=1_048_576)
     batch_invariant: bool = setting(
