@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from model.infini import Rule
 from model.senri_config import Config
 from model.state import State, as_rows
 from model.tokenizer import load_tokenizer
@@ -44,19 +43,7 @@ class RecallTask:
         self.settings = s
         opened = open_checkpoint(s.base)
         self.base = opened
-        self.config = Config.from_hf(
-            opened.config,
-            sliding_window_size=max(s.windows),
-            memory_rule=Rule.GATED_DELTA,
-            memory_layer_indices=m.layers,
-            memory_heads=m.heads,
-            memory_key_dim=m.key_dim,
-            memory_value_dim=m.value_dim,
-            memory_value_source=m.values,
-            memory_reads=m.reads,
-            memory_read_gate=m.gate,
-            memory_read_norm=m.norm,
-        )
+        self.config = Config.from_hf(opened.config, sliding_window_size=max(s.windows), **m.fields())
         layers = frozenset(m.layers)
         self.device = device_of(s.device)
         self.model = _load(self.config, opened, layers)

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from model.infini import Rule
 from model.kernels import choose_ops
 from model.overlay import Overlaid
 from model.senri_config import Config
@@ -39,7 +38,7 @@ from model.training.trainer.story_figures import exact, places_of
 from model.training.trainer.taps import Taps
 from model.training.trainer.task import Figures
 from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
-from model.weights import Weight, open_checkpoint
+from model.weights import open_checkpoint, vector
 
 ANSWERS, TEXT = 160, 96  # tokens of answers and of filler that are judged in a step, at most
 OTHERS = 3_000  # tokens drawn from the vocabulary, beside the answers', that a read alone is told apart from
@@ -68,19 +67,7 @@ class RecordedTask:
             raise TrainingError(f"memory.reads is {m.reads!r}: only a memory that is read at the end can be trained so")
         self.settings = s
         self.base = open_checkpoint(s.base)
-        self.config = Config.from_hf(
-            self.base.config,
-            sliding_window_size=s.window,
-            memory_rule=Rule.GATED_DELTA,
-            memory_layer_indices=m.layers,
-            memory_heads=m.heads,
-            memory_key_dim=m.key_dim,
-            memory_value_dim=m.value_dim,
-            memory_value_source=m.values,
-            memory_reads=m.reads,
-            memory_read_gate=m.gate,
-            memory_read_norm=m.norm,
-        )
+        self.config = Config.from_hf(self.base.config, sliding_window_size=s.window, **m.fields())
         kept = Path(s.recording.folder).expanduser() if s.recording.folder else folder / "recording"
         recording.claim(kept, s.recording, s.seed, m.layers)
         files = recording.files(kept, s.recording.files)
@@ -90,11 +77,11 @@ class RecordedTask:
         self._taught = recording.load([file for i, file in enumerate(files) if i not in held])
         self._judged = recording.load([files[i] for i in held])
         c = self.config
-        embedding = _dense(self.base.expect("model.embed_tokens.weight", (c.vocab_size, c.hidden_size)))
+        embedding = vector(self.base.expect("model.embed_tokens.weight", (c.vocab_size, c.hidden_size)))
         tied = c.tie_word_embeddings
         self._embeddings = normalised(embedding, c.rms_norm_eps)
-        self._head = embedding if tied else _dense(self.base.expect("lm_head.weight", tuple(embedding.shape)))
-        self._norm = _dense(self.base.expect("model.norm.weight", (c.hidden_size,)))
+        self._head = embedding if tied else vector(self.base.expect("lm_head.weight", tuple(embedding.shape)))
+        self._norm = vector(self.base.expect("model.norm.weight", (c.hidden_size,)))
         self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=False) for i in c.memory_layers})
         if s.start:
             self._start(Overlaid(self.base, Path(s.start).expanduser()))
@@ -122,7 +109,7 @@ class RecordedTask:
     def _start(self, other: Overlaid) -> None:
         """From a memory that was trained before. Raises `WeightsError` where it has another shape."""
         for name, parameter in self.memories.named_parameters():
-            parameter.copy_(_dense(other.expect(_named(name), tuple(parameter.shape))))
+            parameter.copy_(vector(other.expect(_named(name), tuple(parameter.shape))))
 
     def _memory(self, layer: int) -> DeltaMemory:
         memory = self.memories[str(layer)]
@@ -267,7 +254,3 @@ def _book(tokenizer: Tokenizer, path: Path, characters: int) -> NDArray[np.int32
     except OSError as e:
         raise TrainingError(f"recording.books: {path}: cannot be read: {e.strerror}") from e
     return texts.encode(tokenizer, iter([text]), len(text))
-
-
-def _dense(weight: Weight) -> Tensor:
-    return (weight if isinstance(weight, Tensor) else weight.dequantise()).float()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,17 +89,17 @@ class Recorder:
         self._tokenizer, self._text = tokenizer, text
         self._stories = Stories(tokenizer, text)
 
-    def make(self, folder: Path, tick: Callable[[int], object] = lambda _: None) -> None:
+    def make(self, folder: Path) -> None:
         """Make the files that are not there yet. Raises `TrainingError` where others were begun."""
         claim(folder, self._settings, self._seed, self._taps.layers)
         names = files(folder, self._settings.files)
         with tqdm(total=len(names), unit="file", desc="recording", initial=sum(f.exists() for f in names)) as bar:
             for number, file in enumerate(names):
                 if not file.exists():
-                    self._write(file, number, tick)
+                    self._write(file, number)
                     bar.update()
 
-    def _write(self, file: Path, number: int, tick: Callable[[int], object]) -> None:
+    def _write(self, file: Path, number: int) -> None:
         s, rng = self._settings, draws(self._seed, "recording", number)
         relations = HELD if number in held_out(s.files) else TAUGHT
         told, asked = [], []
@@ -108,9 +108,9 @@ class Recorder:
             told.append(excerpt)
             asked += [(at, *question) for question in questions]
         flows = [self._flow(rng) for _ in range(-(-s.filler // FLOW))]
-        sheet = _Sheet(self._taps, tick)
+        sheet = _Sheet(self._taps)
         starts = sheet.read(told, [()] * len(told))
-        spans = [sorted({*range(prompt - 1, len(row) - 1)}) for _, row, _, prompt in asked]
+        spans = [range(prompt - 1, len(row) - 1) for _, row, _, prompt in asked]
         begun = sheet.read([row for _, row, _, _ in asked], spans)
         whole = [range(FLOW) if i % WHOLE == 0 else () for i in range(len(flows))]
         flown = sheet.read(flows, whole)
@@ -170,8 +170,8 @@ REPLIES = (*ANSWERED_CHAT, "Interesting.", "Hm.", "Yes.", "Tell me more.", "That
 class _Sheet:
     """One file being written."""
 
-    def __init__(self, taps: Taps, tick: Callable[[int], object]) -> None:
-        self._taps, self._tick = taps, tick
+    def __init__(self, taps: Taps) -> None:
+        self._taps = taps
         self._size = self._rows = 0
         self._tokens: list[Tensor] = []
         self._inputs: dict[int, list[Tensor]] = {i: [] for i in taps.layers}
@@ -214,7 +214,6 @@ class _Sheet:
             seen, h = self._taps.read(piece, (lengths - a).clamp(0, piece.shape[1]), state, whole=whole)
             pieces.append(seen)
             ends += [] if h is None else [h]
-        self._tick(sum(map(len, rows)))
         inputs = {i: torch.cat([seen[i] for seen in pieces], dim=1) for i in self._taps.layers}
         return inputs, torch.cat(ends, dim=1) if whole else None
 

@@ -125,6 +125,20 @@ class Memory(_Section):
     scale: float = Field(default=0.1, gt=0)
     tied: bool = True
 
+    def fields(self) -> dict[str, Any]:
+        """What it says of the model's configuration."""
+        return {
+            "memory_rule": "gated_delta",
+            "memory_layer_indices": self.layers,
+            "memory_heads": self.heads,
+            "memory_key_dim": self.key_dim,
+            "memory_value_dim": self.value_dim,
+            "memory_value_source": self.values,
+            "memory_reads": self.reads,
+            "memory_read_gate": self.gate,
+            "memory_read_norm": self.norm,
+        }
+
 
 class Weights(_Section):
     """Of the terms of the loss. read: on what the memory alone would answer. beta: L1 on what is written to filler,
