@@ -61,6 +61,7 @@ class SenriConfig(LlamaConfig):
     memory_conv_width: int = 4
     memory_value_source: str = "embedding"
     memory_reads: str = "layer"
+    memory_writes: str = "now"
     memory_read_gate: bool = False
     memory_read_norm: bool = True
     memory_decay: bool = False

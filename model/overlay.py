@@ -32,6 +32,7 @@ FIELDS = (
     "memory_conv_width",
     "memory_value_source",
     "memory_reads",
+    "memory_writes",
     "memory_read_gate",
     "memory_read_norm",
 )

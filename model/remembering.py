@@ -12,8 +12,10 @@ of its own; what it reads is added to the residual stream beside the attention's
 
 Without a norm a read is as long as its match is good: where nothing that is stored fits, it is nearly nothing.
 
-A token that is padding, or read while the memory is frozen, writes nothing; the convolutions go on over frozen tokens,
-for they are a window of what was read. A layer without such weights is the base model's, reading and writing nothing.
+Where a token is written as it leaves the window (`Config.memory_writes`), k, v, β and α are those of the token that was
+read a window before, and until there is one nothing is written. A token that is padding, or would be written while the
+memory is frozen, writes nothing; the convolutions go on over frozen tokens, for they are a window of what was read. A
+layer without such weights is the base model's, reading and writing nothing.
 
 It knows nothing of windows or of the layers around.
 """
@@ -34,6 +36,7 @@ from model.weights import Tensors, Weight, WeightsError, vector
 
 # Absent gates in a checkpoint: sigmoid(−∞) = 0, the base model exactly.
 CLOSED = float("-inf")
+NOTHING = -1e4  # the logit of a β that is 0 and an α that is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,13 @@ class Recall:
         widths += [] if self.gate is None else [h]
         q, k, *rest = self.project(x).split(widths, dim=1)
         v = rest.pop(0) if self.value is None else self.value(e)
+        b = rest.pop(0) + self.bias
+        a = rest.pop(0) if self.decays is not None else None
+        writes = 1 - state["frozen"].long()  # (B,)
+        written = lengths * writes
+        if f"waiting.{self.layer}" in state:
+            k, v, b, a, there = self._leaving(k, v, b, a, state, lengths)
+            written = there.sum(dim=1) * writes
         inputs = torch.cat((q, k, v), dim=1).view(B, -1, 2 * K + V)
         tails = [state[f"conv_{name}.{self.layer}"] for name in "qkv"]
         tail = torch.cat(tails, dim=-1)  # (B, width−1, 2K+V)
@@ -139,18 +149,47 @@ class Recall:
         q, k = (ops.add_norm(u, None, self.unit, L2_EPS / d_k).view(B, -1, h, d_k) for u in flat)
         v = v.reshape(B, -1, h, d_v).contiguous()
 
-        writes = 1 - state["frozen"].long()  # (B,)
-        logits = [part.reshape(B, -1, h) for part in rest]
-        decay = None if self.decays is None else (logits[1] + self.decays[0], self.decays[1])
+        b = b.reshape(B, -1, h).contiguous()
+        decay = None if self.decays is None or a is None else ((a + self.decays[0]).view(B, -1, h), self.decays[1])
         M = state[f"M.{self.layer}"]
-        read = ops.gated_delta(q, k, v, logits[0] + self.bias, decay, M=M, lengths=lengths, writes=writes)
-        state[f"writes.{self.layer}"].add_(lengths * writes)
+        read = ops.gated_delta(q, k, v, b, decay, M=M, lengths=lengths, writes=writes)
+        state[f"writes.{self.layer}"].add_(written)
         if self.norm is not None:
             read = ops.add_norm(read.reshape(-1, d_v), None, self.norm, self.eps)
         if self.gate is not None:
-            gate = (logits[-1] + self.gate).view(-1, h, 1).expand(-1, -1, d_v)
+            gate = (rest[-1] + self.gate).view(-1, h, 1).expand(-1, -1, d_v)
             read = ops.swiglu(torch.cat((gate.reshape(-1, V), read.reshape(-1, V)), dim=1))
         return self.out(read.reshape(-1, V))
+
+    def _leaving(
+        self, k: Tensor, v: Tensor, b: Tensor, a: Tensor | None, state: State, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
+        """What is written as tokens are read: the same of the tokens that leave the window, and where there are such,
+        (B, T) of 0 and 1. k (B·T, K) and v (B·T, V) before their convolutions, b and a (B·T, h): logits."""
+        B = state.rows
+        parts = (k, v, b, torch.zeros_like(b) if a is None else a, torch.ones_like(b[:, :1]))
+        place = state["position"] - state["origin"]
+        waiting = state[f"waiting.{self.layer}"]
+        left = exchange(waiting, torch.cat(parts, dim=1).unflatten(0, (B, -1)), place, lengths)
+        k, v, b, a_, there = left.view(-1, left.shape[-1]).split([part.shape[1] for part in parts], dim=1)
+        none = there == 0
+        b = b.masked_fill(none, NOTHING)  # β = 0, α = 1
+        return k, v, b, None if a is None else a_.masked_fill(none, NOTHING), there.view(B, -1).long()
+
+
+def exchange(ring: Tensor, x: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
+    """x (B, T, C), read from position place[b] on, takes the place of what was read W tokens before, which is returned,
+    as float32 (B, T, C); after lengths[b] tokens it is 0. ring (B, W, C): position p is at index p mod W."""
+    W, left = ring.shape[1], torch.zeros_like(x)
+    for b, (at, n) in enumerate(zip(place.tolist(), lengths.tolist(), strict=True)):
+        if n == 1:
+            left[b, 0] = ring[b, at % W]
+            ring[b, at % W] = x[b, 0]
+            continue
+        row = torch.cat((ring[b].roll(-(at % W), 0), x[b, :n].to(ring.dtype)))  # oldest first
+        left[b, :n] = row[:n]
+        ring[b] = row[n:].roll((at + n) % W, 0)
+    return left
 
 
 def load_segments(config: Config, layer: int, block: Block, tensors: Tensors) -> Segments:

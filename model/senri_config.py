@@ -19,6 +19,7 @@ from model.weights import WeightsError
 
 VALUE_SOURCES = ("embedding", "hidden")
 READS = ("layer", "end")
+WRITES = ("now", "leaving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Config:
     memory_value_source: what a memory's values are made of: the token's "embedding", or the layer's "hidden" input.
     memory_reads: where a read is added to the residual stream: beside its "layer"'s attention, or at the "end", before
         the last norm, so that the layers compute what they would without a memory.
+    memory_writes: when a token is written: "now", as it is read; or as it is "leaving" the window, so that the memory
+        holds what the window does not, and a text that fits in the window is the base model's.
     memory_read_gate, memory_read_norm: a read is weighed by a gate per head; it goes through a norm.
     share_memory, num_memories: of the rules linear and delta; see `model.infini` and `model.routing`.
     """
@@ -61,6 +64,7 @@ class Config:
     memory_conv_width: int = 4
     memory_value_source: str = "embedding"
     memory_reads: str = "layer"
+    memory_writes: str = "now"
     memory_read_gate: bool = False
     memory_read_norm: bool = True
 
@@ -113,7 +117,8 @@ class Config:
             )
 
     def _check_rule(self) -> None:
-        for field, words in (("memory_value_source", VALUE_SOURCES), ("memory_reads", READS)):
+        worded = (("memory_value_source", VALUE_SOURCES), ("memory_reads", READS), ("memory_writes", WRITES))
+        for field, words in worded:
             if getattr(self, field) not in words:
                 raise WeightsError(f"{field} is {getattr(self, field)!r}; it must be {' or '.join(words)}")
         for field in ("memory_read_gate", "memory_read_norm"):
@@ -190,7 +195,7 @@ class Config:
             leaves[f"sink_k.{i}"] = LeafSpec((G, N, D), dtype, "keys of the first tokens, before RoPE")
             leaves[f"sink_v.{i}"] = LeafSpec((G, N, D), dtype, "values of the first tokens")
         for i in self.memory_layers:
-            for name, leaf in self._memory_leaves(i).items():
+            for name, leaf in self._memory_leaves(i, dtype).items():
                 leaves[f"{name}.{i}"] = leaf
         return StateSpec(leaves)
 
@@ -198,20 +203,25 @@ class Config:
         """The layer whose leaves M, z and writes a memory layer uses: its own, or the first where one is shared."""
         return self.memory_layers[0] if self.share_memory else layer
 
-    def _memory_leaves(self, layer: int) -> dict[str, LeafSpec]:
+    def _memory_leaves(self, layer: int, dtype: torch.dtype) -> dict[str, LeafSpec]:
         if self.memory_rule is not Rule.GATED_DELTA:
             own = layer == self.memory_owner(layer)
             return infini.leaf_specs(
                 self.num_key_value_heads, self.head_dim, self.chunk_size, self.num_memories if own else 0
             )
         h, K, V, before = self.memory_heads, self.memory_key_dim, self.memory_value_dim, self.memory_conv_width - 1
-        return {
+        leaves = {
             "M": LeafSpec((h, K, V), torch.float32, "memory matrix, key side × value side, per memory head"),
             "conv_q": LeafSpec((before, h * K), torch.float32, "last inputs of the queries' convolution"),
             "conv_k": LeafSpec((before, h * K), torch.float32, "last inputs of the keys' convolution"),
             "conv_v": LeafSpec((before, h * V), torch.float32, "last inputs of the values' convolution"),
             "writes": LeafSpec((), torch.int64, "tokens written since the memory was last emptied or cleaned"),
         }
+        if self.memory_writes == "leaving":
+            # Keys' and values' inputs, the logits of β and α, and 1: what was never read is all 0.
+            shape = (self.sliding_window_size, h * (K + V + 2) + 1)
+            leaves["waiting"] = LeafSpec(shape, dtype, "what the window's tokens will write", ring_axis=0)
+        return leaves
 
 
 _AT_LEAST_ONE = (

@@ -15,8 +15,8 @@ from model.state import State
 
 # Leaves of one memory layer, beside M: whatever is there is emptied with it. What waits to be written has not been
 # remembered yet, and goes too.
-_BESIDE = ("z", "seg_k", "seg_v", "seg_mask", "conv_q", "conv_k", "conv_v", "writes")
-_WINDOW = ("k", "v", "sink_k", "sink_v")
+_BESIDE = ("z", "seg_k", "seg_v", "seg_mask", "conv_q", "conv_k", "conv_v", "waiting", "writes")
+_WINDOW = ("k", "v", "sink_k", "sink_v", "waiting")
 
 
 class SenriMemory:

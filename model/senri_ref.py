@@ -186,29 +186,37 @@ class _Recall:
         self._e: list[Tensor] = []
 
     def read(self, x: Tensor, e: Tensor, *, write: bool) -> Tensor:
-        """One more token: its write, then its read, (E,)."""
+        """One more token: a write, its own or that of the token that leaves the window; then its read, (E,)."""
         c, w, M = self._c, self._w, self._M
         E, H, d_v = c.hidden_size, c.memory_heads, c.memory_value_dim
         self._x.append(x - w("mean", E))
         self._e.append(e if c.memory_value_source == "embedding" else x - w("mean", E))
-        x = self._x[-1]
-        q, k, v = self._conv("q", self._x), self._conv("k", self._x), self._conv("v", self._e)
-        beta = torch.sigmoid(w("b_proj.weight", H, E) @ x + w("b_proj.bias", H))
+        writer = len(self._x) - (c.sliding_window_size if c.memory_writes == "leaving" else 0)
+        if write and writer > 0:
+            self._write(self._x[:writer], self._e[:writer])
+        q = self._conv("q", self._x)
         out = []
         for h in range(c.memory_heads):
-            query, key = q[h] / q[h].norm(), k[h] / k[h].norm()
-            if write:
-                if self._decays:
-                    a = w("a_proj.weight", H, E)[h] @ x + w("dt_bias", H)[h]
-                    M[h] *= torch.exp(-torch.log(1 + torch.exp(a)) * torch.exp(w("A_log", H)[h]))
-                M[h] += beta[h] * torch.outer(key, v[h] - M[h].T @ key)
-            read = M[h].T @ query
+            read = M[h].T @ (q[h] / q[h].norm())
             if c.memory_read_norm:
                 read = rms_norm(read, w("norm.weight", d_v), c.rms_norm_eps)
             if c.memory_read_gate:
-                read = read * silu(w("g_proj.weight", H, E)[h] @ x + w("g_proj.bias", H)[h])
+                read = read * silu(w("g_proj.weight", H, E)[h] @ self._x[-1] + w("g_proj.bias", H)[h])
             out.append(read)
         return w("o_proj.weight", E, H * d_v) @ torch.cat(out)
+
+    def _write(self, xs: list[Tensor], es: list[Tensor]) -> None:
+        """The write of the last of these tokens."""
+        c, w, M = self._c, self._w, self._M
+        E, H = c.hidden_size, c.memory_heads
+        k, v, x = self._conv("k", xs), self._conv("v", es), xs[-1]
+        beta = torch.sigmoid(w("b_proj.weight", H, E) @ x + w("b_proj.bias", H))
+        for h in range(H):
+            key = k[h] / k[h].norm()
+            if self._decays:
+                a = w("a_proj.weight", H, E)[h] @ x + w("dt_bias", H)[h]
+                M[h] *= torch.exp(-torch.log(1 + torch.exp(a)) * torch.exp(w("A_log", H)[h]))
+            M[h] += beta[h] * torch.outer(key, v[h] - M[h].T @ key)
 
     def _conv(self, name: str, inputs: list[Tensor]) -> Tensor:
         """Σ_d tap[−1−d] · (W · input of d tokens ago), (h, width of a head)."""

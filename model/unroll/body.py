@@ -155,15 +155,18 @@ class Body(nn.Module):
         for i in range(self.config.num_hidden_layers):
             ring_k, ring_v, sink_k, sink_v = (state[f"{name}.{i}"] for name in KEPT)
             kept = window.begin(ring_k, ring_v, sink_k, sink_v, start, dtype)
-            carried.append(Carried(kept, self._memory(state, i)))
+            carried.append(Carried(kept, self._memory(state, i, start)))
         return tuple(carried)
 
-    def _memory(self, state: State, i: int) -> Segments | Delta | None:
+    def _memory(self, state: State, i: int, start: Tensor) -> Segments | Delta | None:
         if f"seg_k.{i}" in state:
             owner = self.config.memory_owner(i)
             return Segments(**{f.name: state[f"{f.name}.{owner if f.name in SHARED else i}"] for f in fields(Segments)})
         if isinstance(self.layers[i].memory, DeltaMemory):
-            return Delta(**{f.name: state[f"{f.name}.{i}"] for f in fields(Delta)})
+            own = {f.name: state[f"{f.name}.{i}"] for f in fields(Delta) if f"{f.name}.{i}" in state}
+            if "waiting" in own:
+                own["waiting"] = turned(own["waiting"], start)
+            return Delta(**own)
         return None
 
     def _end(self, state: State, start: Tensor, carried: tuple[Carried, ...], lengths: Tensor) -> State:
@@ -181,6 +184,8 @@ class Body(nn.Module):
                 leaves[f"{name}.{i}"] = torch.where(read[:, None, None, None], leaf.to(old.dtype), old)
             if one.memory is not None:
                 own = {f"{f.name}.{i}": getattr(one.memory, f.name) for f in fields(one.memory)}
+                if own.get(f"waiting.{i}") is not None:
+                    own[f"waiting.{i}"] = turned(own[f"waiting.{i}"], -(start + lengths))
                 leaves |= {name: leaf for name, leaf in own.items() if name in state}
         return State(state.spec, leaves)
 
@@ -231,6 +236,13 @@ class Unroll(nn.Module):
         """See `model.state.Trainable.unroll`. checkpoint: compute again in the backward pass instead of keeping."""
         out = self.hidden(tokens, lengths, state, checkpoint=checkpoint)
         return self.head(out.hidden), out.state
+
+
+def turned(ring: Tensor, by: Tensor) -> Tensor:
+    """Each row of a ring (B, W, C) with index by[b] mod W first."""
+    W = ring.shape[1]
+    index = (by[:, None] + torch.arange(W, device=ring.device)) % W  # (B, W)
+    return ring.gather(1, index.unsqueeze(-1).expand_as(ring))
 
 
 def memories_in(config: Config, tensors: Tensors) -> tuple[frozenset[int], frozenset[int]]:

@@ -26,13 +26,18 @@ from model.unroll.window import attend as attend_window
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A gated_delta memory of B rows: M (B, h, d_k, d_v), the convolutions' tails (B, width−1, ·), writes (B,)."""
+    """A gated_delta memory of B rows: M (B, h, d_k, d_v), the convolutions' tails (B, width−1, ·), writes (B,).
+
+    waiting (B, D, h·(d_k + d_v + 2) + 1): what the last D tokens will write, oldest first, where a token is written D
+    tokens after it was read (`model.remembering`).
+    """
 
     M: Tensor
     conv_q: Tensor
     conv_k: Tensor
     conv_v: Tensor
     writes: Tensor
+    waiting: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +151,23 @@ class DeltaMemory(nn.Module):
             lengths = rows.real.sum(dim=1)
             x = x.to(self.q_proj.weight.dtype)
             u = x if c.memory_value_source == "hidden" else e.to(x.dtype)
-            wq, wk, wv = (accurate(y) for y in (self.q_proj(x), self.k_proj(x), self.v_proj(u)))
+            wq, wv = accurate(self.q_proj(x)), accurate(self.v_proj(u))
+            wk = wq if self.k_proj is self.q_proj else accurate(self.k_proj(x))
+            b, a = accurate(self.b_proj(x)), None if self.a_proj is None else accurate(self.a_proj(x))
+            written, waiting = rows.real.unsqueeze(-1), memory.waiting  # (B, P, 1)
+            if waiting is not None:
+                parts = (wk, wv, b, torch.zeros_like(b) if a is None else a, written.to(wk.dtype))
+                left, waiting = passed_on(torch.cat(parts, dim=-1), waiting, lengths)
+                wk, wv, b, a_, there = left.split([part.shape[-1] for part in parts], dim=-1)
+                a, written = None if a is None else a_, written & (there > 0)
             q = conv(wq, accurate(self.q_conv.weight), memory.conv_q).view(B, P, h, d_k)
             k = conv(wk, accurate(self.k_conv.weight), memory.conv_k).view(B, P, h, d_k)
             v = conv(wv, accurate(self.v_conv.weight), memory.conv_v).view(B, P, h, d_v)
-            written = (rows.real & ~rows.frozen[:, None]).unsqueeze(-1)  # (B, P, 1)
-            beta = torch.where(written, torch.sigmoid(accurate(self.b_proj(x))), 0.0)
+            written = written & ~rows.frozen[:, None, None]
+            beta = torch.where(written, torch.sigmoid(b), 0.0)
             alpha = None
-            if self.a_proj is not None and self.dt_bias is not None and self.A_log is not None:
-                alpha = decay(accurate(self.a_proj(x)), accurate(self.dt_bias), accurate(self.A_log))
-                alpha = torch.where(written, alpha, 1.0)
+            if a is not None and self.dt_bias is not None and self.A_log is not None:
+                alpha = torch.where(written, decay(a, accurate(self.dt_bias), accurate(self.A_log)), 1.0)
             out, M = chunkwise(l2norm(q), l2norm(k), v, beta, alpha, memory.M)
             if self.norm is not None:
                 out = self.norm(out)
@@ -168,7 +180,17 @@ class DeltaMemory(nn.Module):
             conv_k=tail_after(wk, memory.conv_k, lengths),
             conv_v=tail_after(wv, memory.conv_v, lengths),
             writes=memory.writes + written.sum(dim=(1, 2)),
+            waiting=waiting,
         )
+
+
+def passed_on(x: Tensor, waiting: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """x (B, P, C) behind what waits (B, D, C), oldest first: the first P of them, and the D that wait after the first
+    lengths[b] tokens of x."""
+    D = waiting.shape[1]
+    both = torch.cat((waiting.to(x.dtype), x), dim=1)
+    last = lengths[:, None] + torch.arange(D, device=x.device)  # (B, D)
+    return both[:, : x.shape[1]], both.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 class WindowAttention(nn.Module):

@@ -52,6 +52,7 @@ def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
 
 # A memory whose gated reads, without a norm, are added after the last layer.
 LATE: dict[str, Any] = {"memory_reads": "end", "memory_read_gate": True, "memory_read_norm": False}
+LEAVING: dict[str, Any] = LATE | {"memory_writes": "leaving"}  # and a token is written as it leaves the window
 WRAPS = (4, 8, 16, 24, 32)
 STRIDES = (4, 9, 12, 16)  # a write of SMT, the window of tokens full, the window of outputs full, one has left it
 CHUNKS = (8, 16, 32)  # a chunk of RSM, a GlobalSync, the second
@@ -72,6 +73,10 @@ SUBJECTS: dict[str, dict[str, Subject]] = {
         "gated-delta-late-cpu-f32": Subject(_senri("cpu-f32", Rule.GATED_DELTA, True, **LATE), 1e-3, WRAPS),
         "gated-delta-late-invariant": Subject(
             _senri("invariant", Rule.GATED_DELTA, True, **LATE), 0.25, WRAPS, invariant=True, full=True
+        ),
+        "gated-delta-leaving-cpu-f32": Subject(_senri("cpu-f32", Rule.GATED_DELTA, True, **LEAVING), 1e-3, WRAPS),
+        "gated-delta-leaving-invariant": Subject(
+            _senri("invariant", Rule.GATED_DELTA, True, **LEAVING), 0.25, WRAPS, invariant=True
         ),
         "shared-linear-ref": Subject(_senri("ref", Rule.LINEAR, True, share_memory=True), 1e-3, WRAPS, full=True),
         "shared-delta-cpu-f32": Subject(_senri("cpu-f32", Rule.DELTA, True, share_memory=True), 1e-3, WRAPS, full=True),

@@ -30,20 +30,21 @@ class Text:
     filler: tuple[int, ...]
 
 
-def compose(rng: random.Random, recorded: Recorded, length: int, stories: int) -> Text:
-    """A text of about `length` tokens, with so many stories; longer where what they tell is longer."""
+def compose(rng: random.Random, recorded: Recorded, length: int, stories: int, lag: int = 0) -> Text:
+    """A text of about `length` tokens, with so many stories; longer where what they tell is longer. lag: the least
+    filler before the first question."""
     some = rng.sample(recorded.told, min(stories, len(recorded.told)))
     asked = [one for told in some for one in told.asked]
     rng.shuffle(asked)
     while len(asked) > 1 and sum(one.end - one.start for one in asked) > length // 2:
         asked.pop()
     used = sum(one.end - one.start for one in some) + sum(one.end - one.start for one in asked)
-    spare = max(LEAST, length - used)
+    spare = max(LEAST, length - used - lag)
     cuts = sorted(rng.randint(0, int(spare * BEHIND)) for _ in some)
     places: list[int] = []
     filler: list[int] = []
     for told, size in zip(_and_none(some), _steps(cuts, spare), strict=True):
-        for start, end in _filler(rng, recorded, size):
+        for start, end in _filler(rng, recorded, size if told is not None else size + lag):
             filler += range(len(places), len(places) + end - start - 1)
             places += range(start, end)
         if told is not None:

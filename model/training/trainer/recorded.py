@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
 from model.kernels import choose_ops
 from model.overlay import Overlaid
+from model.senri import Senri
 from model.senri_config import Config
 from model.tokenizer import Tokenizer, load_tokenizer
 from model.training.draws import draws
@@ -35,13 +36,16 @@ from model.training.trainer.recording import Recorded, Recorder
 from model.training.trainer.settings import Recorded as RecordedSettings
 from model.training.trainer.settings import TrainingError
 from model.training.trainer.story_figures import exact, places_of
+from model.training.trainer.talk import Talk
 from model.training.trainer.taps import Taps
 from model.training.trainer.task import Figures
 from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
 from model.weights import open_checkpoint, vector
 
-ANSWERS, TEXT = 160, 96  # tokens of answers and of filler that are judged in a step, at most
-OTHERS = 3_000  # tokens drawn from the vocabulary, beside the answers', that a read alone is told apart from
+TEXT = 384  # tokens of filler that are judged in a step, at most
+# What an answer is told apart from in a step: the step's own tokens, the most frequent ones, and some drawn from all.
+# The whole vocabulary would take most of the time; an evaluation takes it.
+FREQUENT, OTHERS = 3_000, 2_000
 # Not trained: the mean of the inputs, and the convolution of the values, which passes a token's own value on.
 MEASURED = (".mean", ".v_conv.weight")
 MEANT = 20_000  # places that the means of the inputs are taken over
@@ -67,7 +71,7 @@ class RecordedTask:
             raise TrainingError(f"memory.reads is {m.reads!r}: only a memory that is read at the end can be trained so")
         self.settings = s
         self.base = open_checkpoint(s.base)
-        self.config = Config.from_hf(self.base.config, sliding_window_size=s.window, **m.fields())
+        self.config = c = Config.from_hf(self.base.config, sliding_window_size=s.window, **m.fields())
         kept = Path(s.recording.folder).expanduser() if s.recording.folder else folder / "recording"
         recording.claim(kept, s.recording, s.seed, m.layers)
         files = recording.files(kept, s.recording.files)
@@ -83,19 +87,28 @@ class RecordedTask:
         self._head = embedding if tied else vector(self.base.expect("lm_head.weight", tuple(embedding.shape)))
         self._norm = vector(self.base.expect("model.norm.weight", (c.hidden_size,)))
         self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=False) for i in c.memory_layers})
+        if m.shared:
+            for i in c.memory_layers:
+                self._memory(i).k_proj = self._memory(i).q_proj
+        self._lag = s.lag if m.writes == "leaving" else 0
+        self._spread = {i: x[::16].float().std(dim=0) for i, x in self._taught.inputs.items()}  # (E,)
         if s.start:
             self._start(Overlaid(self.base, Path(s.start).expanduser()))
         else:
             self._begin()
         self._left: dict[int, Tensor] = {}
+        counts = torch.bincount(self._taught.tokens, minlength=c.vocab_size)
+        self._frequent = counts.topk(min(FREQUENT, c.vocab_size)).indices
 
     def _record(self, folder: Path) -> None:
         s, r = self.settings, self.settings.recording
         tokenizer = load_tokenizer(s.base, None)
         text = [texts.encode(tokenizer, texts.characters(r.corpus, r.characters), r.characters)]
         text += [_book(tokenizer, Path(name).expanduser(), r.characters) for name in r.books]
-        taps = Taps(self.config, self.base, choose_ops("auto"), s.memory.layers)
-        Recorder(r, s.seed, taps, tokenizer, np.concatenate(text)).make(folder)
+        ops = choose_ops("auto")
+        taps = Taps(self.config, self.base, ops, s.memory.layers)
+        talk = Talk(Senri(replace(self.config, memory_layer_indices=()), self.base, ops), tokenizer)
+        Recorder(r, s.seed, taps, talk, tokenizer, np.concatenate(text)).make(folder)
 
     def _begin(self) -> None:
         m, g = self.settings.memory, torch.Generator().manual_seed(self.settings.seed)
@@ -130,7 +143,7 @@ class RecordedTask:
         rng = draws(s.seed, step, micro, "texts")
         length = rng.choice(s.tokens)
         rows = max(2, s.rows * s.tokens[0] // length)
-        drawn = [compose(rng, self._taught, length, rng.randint(*s.stories)) for _ in range(rows)]
+        drawn = [compose(rng, self._taught, length, rng.randint(*s.stories), self._lag) for _ in range(rows)]
         passed = torch.tensor([rng.random() < s.passing for _ in drawn])
         loss, figures, after = self._judge(self._taught, drawn, passed, rng, step)
         self._left = {i: M.detach() for i, M in after.items()} if s.passing else {}
@@ -139,28 +152,30 @@ class RecordedTask:
     def _judge(
         self, recorded: Recorded, drawn: Sequence[Text], passed: Tensor, rng: random.Random, step: int
     ) -> tuple[Tensor, Figures, dict[int, Tensor]]:
-        w = self.settings.weights
+        """The loss, figures, and the memories afterwards. step: −1 to evaluate."""
+        w, training = self.settings.weights, step >= 0
         places, lengths = side_by_side(drawn)
-        did = self._read(recorded, places, lengths, passed)
+        noise = None
+        if training and self.settings.noise:
+            noise = torch.Generator().manual_seed(rng.randrange(2**63))
+        did = self._read(recorded, places, lengths, passed, noise)
+        among = self._candidates(recorded.tokens[places], rng) if training else torch.arange(self.config.vocab_size)
+        head = self._head[among] if training else self._head
         rows, at = places_of([text.answers for text in drawn])
-        wanted = recorded.tokens[places[rows, at] + 1]
+        wanted = torch.searchsorted(among, recorded.tokens[places[rows, at] + 1])
         read = did.read[rows, at]
-        some = torch.tensor(sorted(rng.sample(range(len(at)), min(ANSWERS, len(at))))) if step >= 0 else slice(None)
-        said = self._logits(recorded, places[rows, at][some], read[some])
-        answers = cross_entropy(said, wanted[some])
-        right = said.argmax(-1) == wanted[some]
+        said = self._logits(recorded, places[rows, at], read, head)
+        right = said.argmax(-1) == wanted
+        answers = cross_entropy(said, wanted)
         figures = {"answers": float(answers.detach()), "right": float(right.float().mean())}
-        if step < 0:
+        if not training:
             figures["exact"] = exact(right.tolist(), [text.sizes for text in drawn])
-            without = self._logits(recorded, places[rows, at], torch.zeros_like(read)).argmax(-1) == wanted
+            without = self._logits(recorded, places[rows, at], torch.zeros_like(read), head).argmax(-1) == wanted
             figures["exact without"] = exact(without.tolist(), [text.sizes for text in drawn])
         loss = w.answers * answers
         if w.read:
-            others = torch.tensor(rng.sample(range(self.config.vocab_size), min(OTHERS, self.config.vocab_size)))
-            candidates = torch.cat((wanted, others)).unique()
-            alone = linear(self._normed(read), self._head[candidates])
-            alone_ = cross_entropy(alone, torch.searchsorted(candidates, wanted))
-            loss, figures["read"] = loss + w.read * alone_, float(alone_.detach())
+            alone = cross_entropy(linear(self._normed(read), head), wanted)
+            loss, figures["read"] = loss + w.read * alone, float(alone.detach())
         rows, at = places_of([text.filler for text in drawn])
         beta = did.beta[:, rows, at].mean()
         figures["beta"] = float(beta.detach())
@@ -169,25 +184,44 @@ class RecordedTask:
         known = recorded.kept[places[rows, at]] >= 0
         rows, at = rows[known], at[known]
         if len(at) and w.text:
-            some = torch.tensor(rng.sample(range(len(at)), min(TEXT if step >= 0 else 8 * TEXT, len(at))))
+            some = torch.tensor(rng.sample(range(len(at)), min(TEXT if training else 2 * TEXT, len(at))))
             rows, at = rows[some], at[some]
-            following = recorded.tokens[places[rows, at] + 1]
-            text = cross_entropy(self._logits(recorded, places[rows, at], did.read[rows, at]), following)
+            nothing = torch.zeros_like(did.read[rows, at])
+            with torch.no_grad():
+                base = log_softmax(self._logits(recorded, places[rows, at], nothing, head), dim=-1)
+            said = log_softmax(self._logits(recorded, places[rows, at], did.read[rows, at], head), dim=-1)
+            text = kl_div(said, base, reduction="batchmean", log_target=True)
             loss, figures["text"] = loss + w.text * text, float(text.detach())
-            if step < 0:
-                nothing = torch.zeros_like(did.read[rows, at])
-                base = cross_entropy(self._logits(recorded, places[rows, at], nothing), following)
-                figures["text against base"] = float(text - base)
+            if not training:
+                following = recorded.tokens[places[rows, at] + 1][:, None]
+                figures["text against base"] = float((base.gather(1, following) - said.gather(1, following)).mean())
         return loss, figures, did.after
 
-    def _read(self, recorded: Recorded, places: Tensor, lengths: Tensor, passed: Tensor) -> Read:
+    def _candidates(self, tokens: Tensor, rng: random.Random) -> Tensor:
+        """Token ids, rising, among which the tokens of a step's texts are all."""
+        V = self.config.vocab_size
+        others = torch.tensor(rng.sample(range(V), min(OTHERS, V)))
+        found: Tensor = torch.cat((tokens.flatten(), self._frequent, others)).unique()
+        return found
+
+    def _read(
+        self,
+        recorded: Recorded,
+        places: Tensor,
+        lengths: Tensor,
+        passed: Tensor,
+        noise: torch.Generator | None = None,
+    ) -> Read:
         c, (B, T) = self.config, places.shape
         e = self._embeddings[recorded.tokens[places]]  # (B, T, E)
         real = torch.arange(T) < lengths[:, None]
         rows = Rows([0] * B, lengths.tolist(), torch.zeros(B, dtype=torch.bool), real)
         reads, betas, after = [], [], {}
         for i in c.memory_layers:
-            seen, memory = self._memory(i)(recorded.inputs[i][places].float(), e, self._empty(i, B, passed), rows)
+            x = recorded.inputs[i][places].float()
+            if noise is not None:
+                x = x + self.settings.noise * self._spread[i] * torch.randn(x.shape, generator=noise)
+            seen, memory = self._memory(i)(x, e, self._empty(i, B, passed), rows)
             reads.append(seen.read)
             betas.append(seen.beta)
             after[i] = memory.M
@@ -202,14 +236,15 @@ class RecordedTask:
         if left is not None and bool(passed.any()):
             M[passed] = left[(torch.arange(rows)[passed] - 1) % len(left)]
         tails = (torch.zeros(rows, before, h * d_k), torch.zeros(rows, before, h * d_k))
-        return Delta(M, *tails, torch.zeros(rows, before, h * d_v), torch.zeros(rows, dtype=torch.int64))
+        waiting = torch.zeros(rows, self._lag, h * (d_k + d_v + 2) + 1) if self._lag else None
+        return Delta(M, *tails, torch.zeros(rows, before, h * d_v), torch.zeros(rows, dtype=torch.int64), waiting)
 
     def _normed(self, h: Tensor) -> Tensor:
         return normalised(h, self.config.rms_norm_eps) * self._norm
 
-    def _logits(self, recorded: Recorded, places: Tensor, read: Tensor) -> Tensor:
-        """(N, V) after the recorded places (N,), with what is read there (N, E)."""
-        return linear(self._normed(recorded.residual[recorded.kept[places]].float() + read), self._head)
+    def _logits(self, recorded: Recorded, places: Tensor, read: Tensor, head: Tensor) -> Tensor:
+        """(N, C) after the recorded places (N,), with what is read there (N, E); head (C, E): of some tokens or all."""
+        return linear(self._normed(recorded.residual[recorded.kept[places]].float() + read), head)
 
     @torch.no_grad()
     def evaluate(self) -> Figures:
@@ -219,7 +254,7 @@ class RecordedTask:
         sums: Figures = {}
         groups = -(-s.judged // s.rows)
         for _ in range(groups):
-            drawn = [compose(rng, self._judged, length, s.stories[1]) for _ in range(s.rows)]
+            drawn = [compose(rng, self._judged, length, s.stories[1], self._lag) for _ in range(s.rows)]
             _, figures, _ = self._judge(self._judged, drawn, torch.zeros(s.rows, dtype=torch.bool), rng, -1)
             for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value / groups
@@ -239,6 +274,8 @@ class RecordedTask:
             _named(name): tensor.bfloat16() if name.endswith("_proj.weight") else tensor
             for name, tensor in checkpoint.tensors_of(self.memories).items()
         }
+        if self.settings.memory.shared:
+            tensors |= {n.replace(".q_proj.", ".k_proj."): t.clone() for n, t in tensors.items() if ".q_proj." in n}
         checkpoint.write_memory(folder, self.config, tensors, self.base.fingerprint, card)
 
 

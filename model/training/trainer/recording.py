@@ -1,10 +1,10 @@
 """Recordings: what a memory reads of excerpts, made once and kept in files, for a memory to be trained on alone.
 
 An excerpt is some filler, facts, and filler between them; or a question with its answer, a little filler before it; or
-filler. Each is read by the base model by itself, and of each of its tokens the input of every tapped layer is kept, and
-at answers and in a part of the filler the residual stream before the last norm. A story is then put together from
-excerpts at any distance, for nothing: the base model does not see a memory that is read at the end, and what it sees of
-the text before an excerpt is only its window.
+filler, plain text and ordinary talk (`talk`). Each is read by the base model by itself, and of each of its tokens the
+input of every tapped layer is kept, and at answers and in a part of the filler the residual stream before the last
+norm. A story is then put together from excerpts at any distance, for nothing: the base model does not see a memory that
+is read at the end, and what it sees of the text before an excerpt is only its window.
 
 Files are written one by one (`file-000.safetensors`), each a function of the settings and its number, so that making
 them can be stopped and gone on with. The last in ten are never trained on, and their facts are of relations that the
@@ -31,9 +31,10 @@ from tqdm import tqdm
 from model.state import State, as_rows
 from model.tokenizer import Tokenizer
 from model.training.draws import draws
-from model.training.lessons import ANSWERED_CHAT, RELATIONS, another_value, draw_lessons
+from model.training.lessons import RELATIONS, another_value, draw_lessons
 from model.training.trainer.settings import Recording, TrainingError
 from model.training.trainer.stories import CORRECTED, Stories
+from model.training.trainer.talk import REPLIES, Talk
 from model.training.trainer.taps import Taps
 
 HELD = frozenset(range(0, len(RELATIONS), 9))  # relations that only the files held out tell
@@ -83,9 +84,9 @@ class Recorder:
     """Makes the files of a recording in a folder."""
 
     def __init__(
-        self, settings: Recording, seed: int, taps: Taps, tokenizer: Tokenizer, text: NDArray[np.int32]
+        self, settings: Recording, seed: int, taps: Taps, talk: Talk, tokenizer: Tokenizer, text: NDArray[np.int32]
     ) -> None:
-        self._settings, self._seed, self._taps = settings, seed, taps
+        self._settings, self._seed, self._taps, self._talk = settings, seed, taps, talk
         self._tokenizer, self._text = tokenizer, text
         self._stories = Stories(tokenizer, text)
 
@@ -108,12 +109,14 @@ class Recorder:
             told.append(excerpt)
             asked += [(at, *question) for question in questions]
         flows = [self._flow(rng) for _ in range(-(-s.filler // FLOW))]
+        talked = self._talk.draw(rng, s.replies)
         sheet = _Sheet(self._taps)
         starts = sheet.read(told, [()] * len(told))
         spans = [range(prompt - 1, len(row) - 1) for _, row, _, prompt in asked]
         begun = sheet.read([row for _, row, _, _ in asked], spans)
         whole = [range(FLOW) if i % WHOLE == 0 else () for i in range(len(flows))]
         flown = sheet.read(flows, whole)
+        replied = sheet.read([one.tokens for one in talked], [range(one.asked - 1, len(one.tokens)) for one in talked])
         questions_: list[list[Asked]] = [[] for _ in told]
         for (at, row, before, prompt), start in zip(asked, begun, strict=True):
             questions_[at].append(
@@ -122,7 +125,7 @@ class Recorder:
         sheet.save(
             file,
             [Told(a, a + len(row), tuple(q)) for a, row, q in zip(starts, told, questions_, strict=True)],
-            [(a, a + FLOW) for a in flown],
+            [(a, a + FLOW) for a in flown] + [(a, a + len(one.tokens)) for a, one in zip(replied, talked, strict=True)],
         )
 
     def _story(
@@ -161,10 +164,6 @@ class Recorder:
         start = rng.randrange(len(self._text) - length)
         found: list[int] = self._text[start : start + length].tolist()
         return found
-
-
-# What is answered to filler in a chat.
-REPLIES = (*ANSWERED_CHAT, "Interesting.", "Hm.", "Yes.", "Tell me more.", "That is a long text.", "And then?")
 
 
 class _Sheet:

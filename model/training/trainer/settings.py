@@ -119,11 +119,13 @@ class Memory(_Section):
     value_dim: int = Field(default=64, ge=1)
     values: Literal["embedding", "hidden"] = "embedding"
     reads: Literal["layer", "end"] = "layer"
+    writes: Literal["now", "leaving"] = "now"
     gate: bool = False
     norm: bool = True
     beta: float = -2.0
     scale: float = Field(default=0.1, gt=0)
     tied: bool = True
+    shared: bool = False
 
     def fields(self) -> dict[str, Any]:
         """What it says of the model's configuration."""
@@ -135,6 +137,7 @@ class Memory(_Section):
             "memory_value_dim": self.value_dim,
             "memory_value_source": self.values,
             "memory_reads": self.reads,
+            "memory_writes": self.writes,
             "memory_read_gate": self.gate,
             "memory_read_norm": self.norm,
         }
@@ -182,14 +185,15 @@ class Recall(_Run):
 
 
 class Recording(_Section):
-    """What is recorded of the base model (`recording`). files: of so many stories, and tokens of filler, each; the last
-    in ten, one at least, are only judged. books: files of text that are read as filler beside the corpus. folder: where
-    the recording is kept, so that several runs share it; "" for the run's own."""
+    """What is recorded of the base model (`recording`). files: of so many stories, tokens of filler, and ordinary
+    replies, each; the last in ten, one at least, are only judged. books: files of text that are read as filler beside
+    the corpus. folder: where the recording is kept, so that several runs share it; "" for the run's own."""
 
     files: int = Field(default=20, ge=2)
     stories: int = Field(default=65, ge=1)
     facts: _Counts = (1, 4)
     filler: int = Field(default=12_500, ge=640)
+    replies: int = Field(default=24, ge=0)
     books: tuple[str, ...] = ()
     folder: str = ""
     corpus: str = ""
@@ -201,7 +205,9 @@ class Recorded(_Run):
 
     memory.reads must be "end". window: of the base model. tokens: a step's texts have one of these lengths, so many
     rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
-    a text begins with the memory that another one left. start: a memory.safetensors of the same shape to begin with.
+    a text begins with the memory that another one left. lag: tokens that a write comes after its token was read, where
+    memory.writes is "leaving": less than the window, for shorter texts. noise: added to the inputs, as a share of their
+    spread, so that a fact is not learned by heart. start: a memory.safetensors of the same shape to begin with.
     """
 
     task: Literal["recorded"]
@@ -213,6 +219,8 @@ class Recorded(_Run):
     tokens: _Choice = (768,)
     stories: _Counts = (1, 4)
     passing: float = Field(default=0.0, ge=0, le=1)
+    lag: int = Field(default=64, ge=1)
+    noise: float = Field(default=0.0, ge=0)
     weights: Weights = Field(default_factory=Weights)
     gate_lr: float = Field(default=10.0, gt=0)
     judged: int = Field(default=24, ge=1)

@@ -30,7 +30,7 @@ from model.training.trainer.settings import TrainingError
 
 CHAT = 0.5  # of the stories, where the model has a chat template that keeps turns apart
 CORRECTED = 0.15  # of the facts
-AT_ONCE = 0.15  # of the answers in a chat: the value alone
+AT_ONCE = 0.3  # of the answers in a chat: the value alone
 FIRST = 8  # tokens of filler before anything else, so that no fact lies among the sinks
 
 

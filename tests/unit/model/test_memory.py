@@ -74,7 +74,7 @@ def test_a_reset_empties_its_scope_and_nothing_else(model: Model, scope: Scope) 
     state["pending"].fill_(4)
     before = state.clone()
     operate(model.memory, state, Operation(Kind.RESET, scope))
-    memory, window = ("M", "z", "seg", "conv", "writes"), ("k", "v", "sink")
+    memory, window = ("M", "z", "seg", "conv", "writes", "waiting"), ("k", "v", "sink", "waiting")
     for name, leaf in state.items():
         kind = name.partition(".")[0].partition("_")[0]
         emptied = (kind in memory and scope is not Scope.WINDOW) or (kind in window and scope is not Scope.MEMORY)

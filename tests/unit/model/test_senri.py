@@ -53,6 +53,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "memory_read_norm": False,
         "memory_layer_indices": (0, 2, 3),
     },
+    "gated-delta-leaving": {"memory_rule": Rule.GATED_DELTA, "memory_writes": "leaving"},
+    "gated-delta-leaving-hidden": {
+        "memory_rule": Rule.GATED_DELTA,
+        "memory_writes": "leaving",
+        "memory_value_source": "hidden",
+        "memory_reads": "end",
+        "memory_heads": 3,
+        "memory_layer_indices": (0, 3),
+    },
     "shared-linear": {"share_memory": True, "memory_layer_indices": (0, 1, 3)},
     "shared-delta": {"share_memory": True, "memory_rule": Rule.DELTA},
     "routed-linear": {"num_memories": 3},
@@ -82,7 +91,7 @@ def test_equals_the_naive_reference_wherever_it_begins(gates: bool, start: int) 
     torch.testing.assert_close(got.double(), logits_ref(SENRI, tensors, TEXT, start), rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("shape", ["gated-delta", "shared-delta"])
+@pytest.mark.parametrize("shape", ["gated-delta", "gated-delta-leaving", "shared-delta"])
 def test_a_chunk_on_the_plain_backend_is_its_tokens_one_by_one(shape: str) -> None:
     """Two rows of different lengths in one chunk: the chunkwise form where the other backend goes token by token."""
     config, tensors = shaped(shape)
@@ -221,6 +230,7 @@ def test_a_checkpoints_router_is_used_and_one_that_is_not_orthonormal_is_refused
         ({"memory_conv_width": 0}, "memory_conv_width"),
         ({"memory_value_source": "logits"}, "memory_value_source"),
         ({"memory_reads": "first"}, "memory_reads is 'first'; it must be layer or end"),
+        ({"memory_writes": "late"}, "memory_writes is 'late'; it must be now or leaving"),
         ({"memory_read_gate": 1}, "memory_read_gate is 1; it must be true or false"),
         ({"num_memories": 0}, "num_memories"),
         ({"num_memories": 16}, "num_memories"),

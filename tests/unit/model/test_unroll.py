@@ -59,6 +59,7 @@ VARIANTS = {
             "memory_layer_indices": (1, 3),
         }
     ),
+    "gated-delta-leaving": Variant({"memory_rule": Rule.GATED_DELTA, "memory_writes": "leaving"}),
     "gated-delta-without-weights": Variant({"memory_rule": Rule.GATED_DELTA}, gates=False),
     "memoryless": Variant({"num_memory_layers": 0}),
 }
@@ -73,7 +74,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-OFTEN = ("closed", "linear", "shared-delta", "gated-delta")
+OFTEN = ("closed", "linear", "shared-delta", "gated-delta", "gated-delta-leaving")
 
 
 @pytest.fixture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from model.training.trainer.recorded import RecordedTask
 from model.training.trainer.recording import HELD, TAUGHT, Recorded, Recorder
 from model.training.trainer.settings import Recorded as Settings
 from model.training.trainer.settings import Recording, TrainingError, parse
+from model.training.trainer.talk import LONGEST, Talk
 from model.training.trainer.taps import Taps
 from model.unroll import Unroll
 from model.weights import WeightsError, open_checkpoint
 from support.checkpoint import tiny_checkpoint
 from support.tiny import SENRI, senri_tensors
 
-FEW = Recording(files=2, stories=3, facts=(1, 2), filler=1300)
+FEW = Recording(files=2, stories=3, facts=(1, 2), filler=1300, replies=3)
 TEXT = np.frombuffer(b"the cat sat on the mat and the dog lay by the fire. " * 90, dtype=np.uint8).astype(np.int32)
 
 
@@ -51,7 +53,9 @@ def tokenizer(base: Path) -> Tokenizer:
 def recorder(base: Path, tokenizer: Tokenizer, settings: Recording = FEW, seed: int = 1) -> Recorder:
     opened = open_checkpoint(base)
     config = Config.from_hf(opened.config, sliding_window_size=32)
-    return Recorder(settings, seed, Taps(config, opened, choose_ops("ref"), (1, 3)), tokenizer, TEXT)
+    ops = choose_ops("ref")
+    talk = Talk(Senri(replace(config, memory_layer_indices=()), opened, ops), tokenizer)
+    return Recorder(settings, seed, Taps(config, opened, ops, (1, 3)), talk, tokenizer, TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +164,7 @@ def test_a_text_is_put_together_of_whole_excerpts(recorded: tuple[Path, Recorded
     assert places.shape == (2, int(lengths.max()))
 
 
-def settings(base: Path, corpus: Path) -> Settings:
+def settings(base: Path, corpus: Path, writes: str = "now") -> Settings:
     made = parse(
         {
             "task": "recorded",
@@ -175,9 +179,12 @@ def settings(base: Path, corpus: Path) -> Settings:
                 "key_dim": 8,
                 "value_dim": 8,
                 "reads": "end",
+                "writes": writes,
                 "gate": True,
                 "norm": False,
             },
+            "lag": 32,
+            "noise": 0.1,
             "recording": {**FEW.model_dump(), "corpus": str(corpus), "characters": 10_000},
             "tokens": [600, 900],
             "stories": [1, 2],
@@ -191,15 +198,21 @@ def settings(base: Path, corpus: Path) -> Settings:
     return made
 
 
-@pytest.fixture
-def task(base: Path, tmp_path: Path) -> RecordedTask:
+def make_task(base: Path, tmp_path: Path, writes: str = "now") -> RecordedTask:
     corpus = tmp_path / "text.txt"
     corpus.write_bytes(TEXT.astype(np.uint8).tobytes() * 3)
-    return RecordedTask(settings(base, corpus), tmp_path)
+    return RecordedTask(settings(base, corpus, writes), tmp_path)
 
 
-def test_what_is_trained_is_what_is_served(task: RecordedTask, base: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def task(base: Path, tmp_path: Path) -> RecordedTask:
+    return make_task(base, tmp_path)
+
+
+@pytest.mark.parametrize("writes", ["now", "leaving"])
+def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: str) -> None:
     """The logits that the loss sees are those of the served model that reads the same text from end to end."""
+    task = make_task(base, tmp_path, writes)
     for step in range(2):
         loss, _, _ = task.loss(step, 0)
         loss.backward()
@@ -221,8 +234,8 @@ def test_what_is_trained_is_what_is_served(task: RecordedTask, base: Path, tmp_p
     with torch.no_grad():
         places = torch.arange(n)[None]
         read = task._read(once, places, lengths, torch.tensor([False])).read[0]
-        said = task._logits(once, places[0], read)
-        without = task._logits(once, places[0], torch.zeros_like(read))
+        said = task._logits(once, places[0], read, task._head)
+        without = task._logits(once, places[0], torch.zeros_like(read), task._head)
     overlaid = Overlaid(opened, tmp_path / "best" / "memory.safetensors")
     config = Config.from_hf(overlaid.config, sliding_window_size=32)
     served = Senri(config, overlaid, choose_ops("ref"))
@@ -236,6 +249,36 @@ def test_what_is_trained_is_what_is_served(task: RecordedTask, base: Path, tmp_p
         base, choose_ops("auto"), memory=tmp_path / "best" / "memory.safetensors", sliding_window_size=32
     )
     assert loaded.model.memory.layers == (1, 3)
+
+
+def test_ordinary_talk_is_among_the_filler(recorded: tuple[Path, Recorded], tokenizer: Tokenizer) -> None:
+    """Turns with the base model's own answers, of which every token can be judged."""
+    _, r = recorded
+    turns = r.flows[-FEW.replies :]
+    for start, end in turns:
+        kept = (r.kept[start:end] >= 0).nonzero().flatten()
+        assert int(kept[-1]) == end - start - 1
+        assert len(kept) == int(kept[-1] - kept[0]) + 1
+        assert 1 < len(kept) <= LONGEST + 1
+        asked = tokenizer.decode(r.tokens[start : start + int(kept[0]) + 1].tolist())
+        assert "user" in asked
+    assert len(turns) == FEW.replies
+
+
+def test_a_memory_may_look_up_as_it_writes(base: Path, tmp_path: Path) -> None:
+    """shared: one W for keys and queries, trained as one, written as both."""
+    make_task(base, tmp_path)
+    asked = settings(base, tmp_path / "text.txt")
+    asked = asked.model_copy(update={"memory": asked.memory.model_copy(update={"shared": True})})
+    task = RecordedTask(asked, tmp_path)
+    loss, _, _ = task.loss(0, 0)
+    loss.backward()
+    assert not any(".k_proj." in name for group in task.groups for name in group.parameters)
+    task.export(tmp_path / "best", {})
+    written = Overlaid(open_checkpoint(base), tmp_path / "best" / "memory.safetensors")
+    shape = (16, task.config.hidden_size)
+    q, k = (written.expect(f"model.layers.1.memory.{name}_proj.weight", shape) for name in "qk")
+    assert torch.equal(q, k)
 
 
 def test_it_judges_with_the_memory_and_without(task: RecordedTask) -> None:

@@ -1,0 +1,117 @@
+"""Ordinary talk: what is said to an assistant that it need not remember, and what the base model answers to it.
+
+A memory that was only ever asked for facts finds something to recall in every question, and spoils every other answer.
+So these stand among the filler it is trained on, and there it is to leave the base model alone.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.state import Model, State, as_rows
+from model.tokenizer import Tokenizer
+from model.training.lessons import ANSWERED_CHAT
+from model.training.needles import NeedleError, frame
+from model.training.relations import words
+
+TOPICS = words(
+    "the moon|rain|bread|the ocean|music|volcanoes|bees|the internet|dreams|mountains|history|friendship|football"
+    "|trains|money|winter|plants|time|robots|paintings|sleep|gardens|horses|stars|tea|books|light|rivers|electricity"
+    "|dinosaurs|school|big cities|birds|clouds|cheese|peace|love|the heart|gravity|the sky|cats|chess|farming|islands"
+    "|the brain|old films|soup|bridges|maps|glass|insects|the desert|dancing|ships|ice|paper|doctors|the colour blue"
+    "|my work|a long walk|breakfast|the weekend|numbers|languages|poetry|kings and queens|the wind|whales|bicycles"
+    "|a good teacher|fire|the post office|snow|a small dog|computers|cooking|saving water|travelling alone|silence"
+)
+ASKED = words(
+    "Why is {} important?|Tell me something about {}.|Write a short poem about {}.|Explain {} to a child.|What is {}?"
+    "|What do people think of {}?|Tell me a joke about {}.|How does {} work?|Give me three facts about {}."
+    "|I like {}. What about you?|Write a short story about {}.|Where can I learn about {}?|Can you describe {}?"
+    "|When did {} begin?|Why?|I have been thinking about {} today.|What comes to your mind when you hear of {}?"
+    "|Is there anything good about {}?|List five words about {}.|Summarise what you know about {}."
+    "|Why do people like {}?|I don't like {}.|Could you help me with {}?|What should I know about {}?"
+    "|Write a sentence with {} in it.|Compare {} and {}.|What is the difference between {} and {}?|And {}?"
+)
+SAID = words(
+    "Thank you!|Hello!|Hi.|How are you?|Good morning.|What can you do?|Who are you?|What is 2 plus 3?"
+    "|What is 7 times 6?|What is the capital of Italy?|How do I cook rice?|How do I fix a bike?"
+    "|Can you help me?|That is interesting.|I am sad today.|What should I eat?|Translate hello to Spanish."
+    "|What day comes after Monday?|How far is the sun?|Which animal is the largest?|Recommend a film.|Good night."
+    "|See you later.|I don't understand.|Please go on.|What is the largest planet?|How many legs does a spider have?"
+    "|Give me some advice.|What is your favourite colour?|Is it going to rain?|Tell me a riddle.|Okay.|Really?"
+    "|Say that in other words.|Why is the grass green?|Who wrote Hamlet?|How do planes fly?|What is a noun?"
+)
+# What is answered to filler in a chat.
+REPLIES = (*ANSWERED_CHAT, "Interesting.", "Hm.", "Yes.", "Tell me more.", "That is a long text.", "And then?")
+AGAIN = 0.4  # of the turns, those that go on after another one
+LONGEST = 96  # tokens of an answer
+TEMPERATURES = (0.0, 0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Tokens of a turn, and how many of them come before the answer."""
+
+    tokens: tuple[int, ...]
+    asked: int
+
+
+class Talk:
+    """Draws turns. model: the base model, without a memory."""
+
+    def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
+        self._model, self._tokenizer = model, tokenizer
+
+    def draw(self, rng: random.Random, count: int) -> list[Said]:
+        """Turns with the base model's answers, likeliest or drawn; none where it has no template for a chat."""
+        try:
+            around = frame(self._tokenizer)
+        except NeedleError:
+            return []
+        asked = []
+        for _ in range(count):
+            row = [*around.first, *self._encode(question(rng)), *around.tail]
+            if rng.random() < AGAIN:
+                row += [*self._encode(rng.choice(REPLIES)), *around.end]
+                row += [*around.head, *self._encode(question(rng)), *around.tail]
+            asked.append(row)
+        answers = self._answers(asked, [rng.choice(TEMPERATURES) for _ in asked], rng.randrange(2**63))
+        return [Said((*row, *answer), len(row)) for row, answer in zip(asked, answers, strict=True)]
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, specials=False)
+
+    def _answers(self, asked: list[list[int]], temperatures: list[float], seed: int) -> list[list[int]]:
+        """What the model says to each, with what ends it."""
+        g, heat = torch.Generator().manual_seed(seed), torch.tensor(temperatures)[:, None]
+        state = State.zeros(self._model.spec, len(asked))
+        logits, _ = self._model.advance(*as_rows(asked), state)
+        answers: list[list[int]] = [[] for _ in asked]
+        going = torch.ones(len(asked), dtype=torch.int64)
+        for _ in range(LONGEST):
+            tokens = (logits + heat * _gumbel(logits, g)).argmax(dim=1)
+            for b, token in enumerate(tokens.tolist()):
+                if going[b]:
+                    answers[b].append(token)
+                    going[b] = token not in self._tokenizer.eos_ids
+            if not going.any():
+                break
+            logits, _ = self._model.advance(tokens[:, None], going, state)
+        return answers
+
+
+def question(rng: random.Random) -> str:
+    """Something said in a chat."""
+    if rng.random() < 0.25:
+        return rng.choice(SAID)
+    asked = rng.choice(ASKED)
+    text = asked.format(*rng.sample(TOPICS, asked.count("{}")))
+    return text[:1].upper() + text[1:]
+
+
+def _gumbel(like: Tensor, g: torch.Generator) -> Tensor:
+    """Noise that makes the likeliest of logits a draw (`model.draw`)."""
+    return -torch.empty_like(like).exponential_(generator=g).log()
