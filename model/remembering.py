@@ -166,29 +166,26 @@ class Recall:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
         """What is written as tokens are read: the same of the tokens that leave the window, and where there are such,
         (B, T) of 0 and 1. k (B·T, K) and v (B·T, V) before their convolutions, b and a (B·T, h): logits."""
-        B = state.rows
-        parts = (k, v, b, torch.zeros_like(b) if a is None else a, torch.ones_like(b[:, :1]))
-        place = state["position"] - state["origin"]
-        waiting = state[f"waiting.{self.layer}"]
-        left = exchange(waiting, torch.cat(parts, dim=1).unflatten(0, (B, -1)), place, lengths)
-        k, v, b, a_, there = left.view(-1, left.shape[-1]).split([part.shape[1] for part in parts], dim=1)
+        B, h, ring = state.rows, self.heads, state[f"waiting.{self.layer}"]
+        each = (k, v, b, torch.zeros_like(b) if a is None else a, torch.ones_like(b))
+        x = torch.cat([part.view(B, -1, h, part.shape[1] // h) for part in each], dim=-1)  # (B, T, h, d_k + d_v + 3)
+        left = exchange(ring, x.transpose(1, 2), state["position"] - state["origin"], lengths).transpose(1, 2)
+        k, v, b, a_, there = (
+            part.reshape(len(k), -1) for part in left.split((self.key_dim, self.value_dim, 1, 1, 1), dim=-1)
+        )
         none = there == 0
         b = b.masked_fill(none, NOTHING)  # β = 0, α = 1
-        return k, v, b, None if a is None else a_.masked_fill(none, NOTHING), there.view(B, -1).long()
+        return k, v, b, None if a is None else a_.masked_fill(none, NOTHING), there.view(B, -1, h)[..., 0].long()
 
 
 def exchange(ring: Tensor, x: Tensor, place: Tensor, lengths: Tensor) -> Tensor:
-    """x (B, T, C), read from position place[b] on, takes the place of what was read W tokens before, which is returned,
-    as float32 (B, T, C); after lengths[b] tokens it is 0. ring (B, W, C): position p is at index p mod W."""
-    W, left = ring.shape[1], torch.zeros_like(x)
+    """x (B, h, T, C), read from position place[b] on, takes the place of what was read W tokens before, which is
+    returned, as float32 (B, h, T, C), 0 after lengths[b] tokens. ring (B, h, W, C): position p is at index p mod W."""
+    W, left = ring.shape[2], torch.zeros_like(x)
     for b, (at, n) in enumerate(zip(place.tolist(), lengths.tolist(), strict=True)):
-        if n == 1:
-            left[b, 0] = ring[b, at % W]
-            ring[b, at % W] = x[b, 0]
-            continue
-        row = torch.cat((ring[b].roll(-(at % W), 0), x[b, :n].to(ring.dtype)))  # oldest first
-        left[b, :n] = row[:n]
-        ring[b] = row[n:].roll((at + n) % W, 0)
+        row = torch.cat((ring[b].roll(-(at % W), 1), x[b, :, :n].to(ring.dtype)), dim=1)  # oldest first
+        left[b, :, :n] = row[:, :n]
+        ring[b] = row[:, n:].roll((at + n) % W, 1)
     return left
 
 

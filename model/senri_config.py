@@ -218,9 +218,9 @@ class Config:
             "writes": LeafSpec((), torch.int64, "tokens written since the memory was last emptied or cleaned"),
         }
         if self.memory_writes == "leaving":
-            # Keys' and values' inputs, the logits of β and α, and 1: what was never read is all 0.
-            shape = (self.sliding_window_size, h * (K + V + 2) + 1)
-            leaves["waiting"] = LeafSpec(shape, dtype, "what the window's tokens will write", ring_axis=0)
+            # A head's inputs of key and value, logits of β and α, and 1: what was never read is all 0.
+            shape = (h, self.sliding_window_size, K + V + 3)
+            leaves["waiting"] = LeafSpec(shape, dtype, "what the window's tokens will write", ring_axis=1)
         return leaves
 
 

@@ -239,10 +239,10 @@ class Unroll(nn.Module):
 
 
 def turned(ring: Tensor, by: Tensor) -> Tensor:
-    """Each row of a ring (B, W, C) with index by[b] mod W first."""
-    W = ring.shape[1]
+    """Each row of a ring (B, h, W, C) with index by[b] mod W first."""
+    W = ring.shape[2]
     index = (by[:, None] + torch.arange(W, device=ring.device)) % W  # (B, W)
-    return ring.gather(1, index.unsqueeze(-1).expand_as(ring))
+    return ring.gather(2, index[:, None, :, None].expand_as(ring))
 
 
 def memories_in(config: Config, tensors: Tensors) -> tuple[frozenset[int], frozenset[int]]:

@@ -28,8 +28,8 @@ from model.unroll.window import attend as attend_window
 class Delta:
     """A gated_delta memory of B rows: M (B, h, d_k, d_v), the convolutions' tails (B, width−1, ·), writes (B,).
 
-    waiting (B, D, h·(d_k + d_v + 2) + 1): what the last D tokens will write, oldest first, where a token is written D
-    tokens after it was read (`model.remembering`).
+    waiting (B, h, D, d_k + d_v + 3): what the last D tokens will write, oldest first, where a token is written D tokens
+    after it was read (`model.remembering`).
     """
 
     M: Tensor
@@ -156,10 +156,13 @@ class DeltaMemory(nn.Module):
             b, a = accurate(self.b_proj(x)), None if self.a_proj is None else accurate(self.a_proj(x))
             written, waiting = rows.real.unsqueeze(-1), memory.waiting  # (B, P, 1)
             if waiting is not None:
-                parts = (wk, wv, b, torch.zeros_like(b) if a is None else a, written.to(wk.dtype))
-                left, waiting = passed_on(torch.cat(parts, dim=-1), waiting, lengths)
-                wk, wv, b, a_, there = left.split([part.shape[-1] for part in parts], dim=-1)
-                a, written = None if a is None else a_, written & (there > 0)
+                each = (wk, wv, b, torch.zeros_like(b) if a is None else a, written.to(b.dtype).expand_as(b))
+                parts = torch.cat([part.unflatten(-1, (h, -1)) for part in each], dim=-1).transpose(1, 2)
+                left, waiting = passed_on(parts, waiting, lengths)
+                wk, wv, b, a_, there = (
+                    part.flatten(2) for part in left.transpose(1, 2).split((d_k, d_v, 1, 1, 1), dim=-1)
+                )
+                a, written = None if a is None else a_, written & (there[..., :1] > 0)
             q = conv(wq, accurate(self.q_conv.weight), memory.conv_q).view(B, P, h, d_k)
             k = conv(wk, accurate(self.k_conv.weight), memory.conv_k).view(B, P, h, d_k)
             v = conv(wv, accurate(self.v_conv.weight), memory.conv_v).view(B, P, h, d_v)
@@ -185,12 +188,11 @@ class DeltaMemory(nn.Module):
 
 
 def passed_on(x: Tensor, waiting: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """x (B, P, C) behind what waits (B, D, C), oldest first: the first P of them, and the D that wait after the first
-    lengths[b] tokens of x."""
-    D = waiting.shape[1]
-    both = torch.cat((waiting.to(x.dtype), x), dim=1)
-    last = lengths[:, None] + torch.arange(D, device=x.device)  # (B, D)
-    return both[:, : x.shape[1]], both.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    """x (B, h, P, C) behind what waits (B, h, D, C), oldest first: the first P of them, and the D that wait after the
+    first lengths[b] tokens of x."""
+    both = torch.cat((waiting.to(x.dtype), x), dim=2)
+    last = lengths[:, None] + torch.arange(waiting.shape[2], device=x.device)  # (B, D)
+    return both[:, :, : x.shape[2]], both.gather(2, last[:, None, :, None].expand_as(waiting))
 
 
 class WindowAttention(nn.Module):

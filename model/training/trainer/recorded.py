@@ -236,7 +236,7 @@ class RecordedTask:
         if left is not None and bool(passed.any()):
             M[passed] = left[(torch.arange(rows)[passed] - 1) % len(left)]
         tails = (torch.zeros(rows, before, h * d_k), torch.zeros(rows, before, h * d_k))
-        waiting = torch.zeros(rows, self._lag, h * (d_k + d_v + 2) + 1) if self._lag else None
+        waiting = torch.zeros(rows, h, self._lag, d_k + d_v + 3) if self._lag else None
         return Delta(M, *tails, torch.zeros(rows, before, h * d_v), torch.zeros(rows, dtype=torch.int64), waiting)
 
     def _normed(self, h: Tensor) -> Tensor:
