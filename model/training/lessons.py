@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from model.training.relations import ADJECTIVES, PEOPLE, PLACES, ROLES, SURNAMES, THINGS, WRITTEN, Subject
 from model.training.relations_made import MADE
+from model.training.relations_told import TOLD
 
-RELATIONS = (*WRITTEN, *MADE)
-MADE_SHARE = 0.6  # of the facts, told by a relation of `MADE`
+RELATIONS = (*WRITTEN, *MADE, *TOLD)
+WRITTEN_SHARE, MADE_SHARE = 0.3, 0.3  # of the facts, told by a relation of `WRITTEN`, of `MADE`; the others are `TOLD`
 
 # Around a fact and a question, as plain text and as turns of a chat. {f}: the fact; {q}: the question; {l}: the lead.
 TOLD_PLAIN = (" {f}", "\n{f}", " Note: {f}", " It is known that {f}", "\n\n{f} ", " As I said, {f}")
@@ -80,9 +81,13 @@ def draw_lessons(rng: random.Random, count: int, relations: Collection[int] | No
 
 
 def _relation(rng: random.Random) -> int:
-    if rng.random() < MADE_SHARE:
+    """The number of a relation: first which of the three lists it is of, then which one of that list."""
+    draw = rng.random()
+    if draw < WRITTEN_SHARE:
+        return rng.randrange(len(WRITTEN))
+    if draw < WRITTEN_SHARE + MADE_SHARE:
         return len(WRITTEN) + rng.randrange(len(MADE))
-    return rng.randrange(len(WRITTEN))
+    return len(WRITTEN) + len(MADE) + rng.randrange(len(TOLD))
 
 
 def another_value(rng: random.Random, lesson: Lesson) -> Lesson:

@@ -11,13 +11,17 @@ from model.tokenizer import Tokenizer, load_tokenizer
 from model.training import lessons, relations, relations_made
 from model.training.held_out import shared_with
 from model.training.lessons import RELATIONS, another_value, draw_lessons
+from model.training.relations import WRITTEN, Relation
+from model.training.relations_made import MADE
+from model.training.relations_told import TOLD
+from model.training.told import codes, words
 from model.training.trainer.settings import TrainingError
 from model.training.trainer.stories import FIRST, Stories
 from support.serving import CHATML, tiny_tokenizer
 
 WORDS = [
     word
-    for module in (lessons, relations, relations_made)
+    for module in (lessons, relations, relations_made, codes, words)
     for name in dir(module)
     if name.isupper() and isinstance(getattr(module, name), tuple)
     for word in getattr(module, name)
@@ -35,6 +39,43 @@ def test_nothing_is_shared_with_the_evaluation() -> None:
 def test_wordings_have_their_blanks() -> None:
     facts = {fact for r in RELATIONS for fact in r.facts}
     assert [text for text in TEXTS if ("{v}" in text) != (text in facts)] == []
+
+
+def test_told_relations_are_different() -> None:
+    assert len(TOLD) > 150
+    asked = [(r.subject, question) for r in TOLD for question in r.questions]
+    assert len(set(asked)) == len(asked)
+    facts = [(r.subject, fact) for r in TOLD for fact in r.facts]
+    assert len(set(facts)) == len(facts)
+    assert not {(r.subject, fact) for r in (*WRITTEN, *MADE) for fact in r.facts} & set(facts)
+
+
+@pytest.mark.parametrize("told", TOLD, ids=lambda r: r.facts[0])
+def test_a_told_relation_leads_to_its_value(told: Relation) -> None:
+    """A fact says of whom it is and what it is before the value, and reads with any subject."""
+    assert 3 <= len(set(told.facts)) <= 5
+    assert 2 <= len(set(told.questions)) <= 4
+    assert 2 <= len(set(told.leads)) <= 3
+    assert isinstance(told.values, str) or len(set(told.values)) == len(told.values) >= 7
+    named = told.subject != "self"
+    for fact in told.facts:
+        assert fact.count("{v}") == 1
+        assert fact.count("{s}") == named
+        assert fact.find("{s}") < fact.index("{v}")
+        assert fact.endswith(".")
+    for text in (*told.questions, *told.leads):
+        assert "{v}" not in text
+        assert text.count("{s}") <= named
+        assert text.format(s="the tall librarian")
+    assert all(question.count("{s}") == named and question.endswith("?") for question in told.questions)
+
+
+def test_every_list_of_relations_is_drawn_from() -> None:
+    rng = random.Random(5)
+    drawn = [one for _ in range(200) for one in draw_lessons(rng, 3)]
+    made, told = len(WRITTEN), len(WRITTEN) + len(MADE)
+    assert 150 < sum(one.relation < made for one in drawn) < 210
+    assert 210 < sum(one.relation >= told for one in drawn) < 270
 
 
 @pytest.fixture(scope="module")
