@@ -86,8 +86,8 @@ class RecordedTask:
         self._embeddings = normalised(embedding, c.rms_norm_eps)
         self._head = embedding if tied else vector(self.base.expect("lm_head.weight", tuple(embedding.shape)))
         self._norm = vector(self.base.expect("model.norm.weight", (c.hidden_size,)))
-        self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=False) for i in c.memory_layers})
-        if m.shared:
+        self.memories = nn.ModuleDict({str(i): DeltaMemory(c, decays=s.decays) for i in c.memory_layers})
+        if s.shared:
             for i in c.memory_layers:
                 self._memory(i).k_proj = self._memory(i).q_proj
         self._lag = s.lag if m.writes == "leaving" else 0
@@ -274,7 +274,7 @@ class RecordedTask:
             _named(name): tensor.bfloat16() if name.endswith("_proj.weight") else tensor
             for name, tensor in checkpoint.tensors_of(self.memories).items()
         }
-        if self.settings.memory.shared:
+        if self.settings.shared:
             tensors |= {n.replace(".q_proj.", ".k_proj."): t.clone() for n, t in tensors.items() if ".q_proj." in n}
         checkpoint.write_memory(folder, self.config, tensors, self.base.fingerprint, card)
 

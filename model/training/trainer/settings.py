@@ -125,7 +125,6 @@ class Memory(_Section):
     beta: float = -2.0
     scale: float = Field(default=0.1, gt=0)
     tied: bool = True
-    shared: bool = False
 
     def fields(self) -> dict[str, Any]:
         """What it says of the model's configuration."""
@@ -203,7 +202,8 @@ class Recording(_Section):
 class Recorded(_Run):
     """A memory that is read at the end, trained on recordings of what the base model's layers are given.
 
-    memory.reads must be "end". window: of the base model. tokens: a step's texts have one of these lengths, so many
+    memory.reads must be "end". shared: W_k is W_q throughout, not only at the start. decays: the memory fades (α).
+    window: of the base model. tokens: a step's texts have one of these lengths, so many
     rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
     a text begins with the memory that another one left. lag: tokens that a write comes after its token was read, where
     memory.writes is "leaving": less than the window, for shorter texts. noise: added to the inputs, as a share of their
@@ -215,6 +215,8 @@ class Recorded(_Run):
     start: str = ""
     memory: Memory = Field(default_factory=lambda: Memory(layers=(20,), reads="end", gate=True, norm=False))
     recording: Recording = Field(default_factory=Recording)
+    shared: bool = False
+    decays: bool = False
     window: int = Field(default=512, ge=1)
     tokens: _Choice = (768,)
     stories: _Counts = (1, 4)

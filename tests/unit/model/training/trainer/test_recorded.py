@@ -198,10 +198,10 @@ def settings(base: Path, corpus: Path, writes: str = "now") -> Settings:
     return made
 
 
-def make_task(base: Path, tmp_path: Path, writes: str = "now") -> RecordedTask:
+def make_task(base: Path, tmp_path: Path, writes: str = "now", *, decays: bool = False) -> RecordedTask:
     corpus = tmp_path / "text.txt"
     corpus.write_bytes(TEXT.astype(np.uint8).tobytes() * 3)
-    return RecordedTask(settings(base, corpus, writes), tmp_path)
+    return RecordedTask(settings(base, corpus, writes).model_copy(update={"decays": decays}), tmp_path)
 
 
 @pytest.fixture
@@ -209,10 +209,10 @@ def task(base: Path, tmp_path: Path) -> RecordedTask:
     return make_task(base, tmp_path)
 
 
-@pytest.mark.parametrize("writes", ["now", "leaving"])
-def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: str) -> None:
+@pytest.mark.parametrize(("writes", "decays"), [("now", False), ("leaving", False), ("leaving", True)])
+def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: str, decays: bool) -> None:
     """The logits that the loss sees are those of the served model that reads the same text from end to end."""
-    task = make_task(base, tmp_path, writes)
+    task = make_task(base, tmp_path, writes, decays=decays)
     for step in range(2):
         loss, _, _ = task.loss(step, 0)
         loss.backward()
@@ -269,8 +269,7 @@ def test_a_memory_may_look_up_as_it_writes(base: Path, tmp_path: Path) -> None:
     """shared: one W for keys and queries, trained as one, written as both."""
     make_task(base, tmp_path)
     asked = settings(base, tmp_path / "text.txt")
-    asked = asked.model_copy(update={"memory": asked.memory.model_copy(update={"shared": True})})
-    task = RecordedTask(asked, tmp_path)
+    task = RecordedTask(asked.model_copy(update={"shared": True}), tmp_path)
     loss, _, _ = task.loss(0, 0)
     loss.backward()
     assert not any(".k_proj." in name for group in task.groups for name in group.parameters)
