@@ -10,6 +10,7 @@ it. Figures that count are the evaluation's, through the served model.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,10 +43,11 @@ from model.training.trainer.task import Figures
 from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
 from model.weights import open_checkpoint, vector
 
-TEXT = 384  # tokens of filler that are judged in a step, at most
+TEXT = 192  # tokens of filler that are judged in a step, at most
 # What an answer is told apart from in a step: the step's own tokens, the most frequent ones, and some drawn from all.
 # The whole vocabulary would take most of the time; an evaluation takes it.
-FREQUENT, OTHERS = 3_000, 2_000
+FREQUENT, OTHERS = 1_000, 1_000
+SILENT = 0.001  # a β that counts as writing nothing
 # Not trained: the mean of the inputs, and the convolution of the values, which passes a token's own value on.
 MEASURED = (".mean", ".v_conv.weight")
 MEANT = 20_000  # places that the means of the inputs are taken over
@@ -177,10 +179,11 @@ class RecordedTask:
             alone = cross_entropy(linear(self._normed(read), head), wanted)
             loss, figures["read"] = loss + w.read * alone, float(alone.detach())
         rows, at = places_of([text.filler for text in drawn])
-        beta = did.beta[:, rows, at].mean()
-        figures["beta"] = float(beta.detach())
-        if w.beta and step >= w.beta_from:
-            loss = loss + w.beta * beta
+        beta = did.beta[:, rows, at]
+        figures["beta"] = float(beta.detach().mean())
+        if (w.beta or w.silence) and step >= w.beta_from:
+            loud = torch.logit(beta, eps=1e-6) - math.log(SILENT)
+            loss = loss + w.beta * beta.mean() + w.silence * loud.clamp(min=0).mean()
         known = recorded.kept[places[rows, at]] >= 0
         rows, at = rows[known], at[known]
         if len(at) and w.text:

@@ -189,7 +189,7 @@ def settings(base: Path, corpus: Path, writes: str = "now") -> Settings:
             "tokens": [600, 900],
             "stories": [1, 2],
             "passing": 0.5,
-            "weights": {"beta": 0.1},
+            "weights": {"beta": 0.1, "silence": 0.1},
             "judged": 2,
         },
         "here",
@@ -229,8 +229,7 @@ def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: s
     seen, residual = taps.read(tokens, lengths, State.zeros(taps.spec, 1), whole=True)
     assert residual is not None
     n = tokens.shape[1]
-    inputs = {i: x[0].half() for i, x in seen.items()}
-    once = Recorded(tokens[0], inputs, residual[0].half(), torch.arange(n), (), ())
+    once = Recorded(tokens[0], {i: x[0] for i, x in seen.items()}, residual[0], torch.arange(n), (), ())
     with torch.no_grad():
         places = torch.arange(n)[None]
         read = task._read(once, places, lengths, torch.tensor([False])).read[0]
@@ -243,7 +242,7 @@ def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: s
     logits = torch.cat(
         [served.advance(tokens[:, t : t + 1].contiguous(), torch.tensor([1]), state)[0] for t in range(n)]
     )
-    torch.testing.assert_close(said, logits, rtol=2e-2, atol=2e-2)  # recorded in 16 bits
+    torch.testing.assert_close(said, logits, rtol=2e-3, atol=2e-3)
     assert float((said - without).abs().max()) > 0.5  # the memory has its say
     loaded = load_model(
         base, choose_ops("auto"), memory=tmp_path / "best" / "memory.safetensors", sliding_window_size=32
@@ -289,6 +288,26 @@ def test_it_judges_with_the_memory_and_without(task: RecordedTask) -> None:
     silent = task.evaluate()
     assert silent["exact"] == silent["exact without"]
     assert silent["text against base"] == 0.0
+
+
+def test_silence_asks_for_less_where_nothing_is_told(task: RecordedTask) -> None:
+    """Its gradient does not vanish with β: every write strength is brought down as fast."""
+
+    def pushed(bias: float, **weights: float) -> float:
+        only = {"answers": 0.0, "read": 0.0, "text": 0.0, "beta": 0.0, "silence": 0.0}
+        changed = task.settings.weights.model_copy(update=only | weights)
+        task.settings = task.settings.model_copy(update={"weights": changed})
+        memory = task.memories["1"]
+        torch.nn.init.constant_(memory.b_proj.bias, bias)
+        memory.b_proj.bias.grad = None
+        task.loss(0, 0)[0].backward()
+        assert memory.b_proj.bias.grad is not None
+        return float(memory.b_proj.bias.grad.sum())
+
+    assert pushed(-2.0, silence=1.0) > 0
+    assert pushed(-6.0, silence=1.0) == pytest.approx(pushed(-2.0, silence=1.0), rel=0.3)
+    assert pushed(-12.0, silence=1.0) == 0.0
+    assert 0 < pushed(-6.0, beta=1.0) < 0.1 * pushed(-2.0, beta=1.0)
 
 
 def test_a_memory_that_is_read_in_its_layer_is_refused(base: Path, tmp_path: Path) -> None:
