@@ -128,7 +128,7 @@ class Senri:
                 delta = part.stack(h, delta, rope, [leaves(state, i) for i in part.layers])
             elif isinstance(part, Recall) and part.late:
                 x = ops.add_norm(h, delta, part.block.input_norm, c.rms_norm_eps)
-                late.append(part.read(ops, x, e, state, lengths))
+                late.append(part.read(ops, x, e, state, rope))
                 delta = None
             else:
                 delta = self._advance_remembering(part, h, e, delta, rope, state)
@@ -157,7 +157,7 @@ class Senri:
         if isinstance(part, Segments):
             found = block.out(part.attend(self.config, qkv, local, state, rope.lengths, singly=ops.batch_invariant))
         else:
-            found = block.out(local).add_(part.read(ops, x, e, state, rope.lengths))
+            found = block.out(local).add_(part.read(ops, x, e, state, rope))
         return block.down(ops.swiglu(block.gate_up(ops.add_norm(h, found, block.post_norm, eps))))
 
     def _write_shared(self, lengths: Tensor, state: State) -> None:

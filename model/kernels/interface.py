@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from model.recall import Fixed, Leaves
     from model.selective_scan import Selective
     from model.ssd import Dual
     from model.weights import Weight
@@ -226,24 +227,15 @@ class Ops(Protocol):
         """
         ...
 
-    def gated_delta(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        *,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
+    def recall(
+        self, x: Tensor, values: Tensor | None, fixed: Fixed, *, leaves: Leaves, place: Tensor, lengths: Tensor
     ) -> Tensor:
-        """The gated delta rule over each row's tokens (`model.gated_delta`); writes M.
+        """All that a memory of the gated delta rule does between its products (`model.recall`); writes the state.
 
-        q, k (B, T, h, d_k), v (B, T, h, d_v), b (B, T, h), contiguous float32: β = sigmoid(b). decay: a (B, T, h) and
-        rate (h,), contiguous float32: α = exp(−softplus(a)·rate); None: α = 1. M (B, h, d_k, d_v) float32, updated in
-        place, rows any distance apart, each contiguous. lengths (B,) int64; writes (B,) int64: 0 reads without writing.
-        Returns what is read after each token, (B, T, h, d_v) float32, a new tensor; for t ≥ lengths[b] unspecified.
+        x (B·T, P): the products side by side (`Fixed.widths`); values (B·T, V) where they are not among them; float32,
+        contiguous. leaves: updated in place, rows any distance apart, each contiguous. place (B,) int64: the position
+        of each row's first token, in the ring. lengths (B,) int64.
+        Returns (B·T, V), a new tensor; 0 for t ≥ lengths[b].
         """
         ...
 

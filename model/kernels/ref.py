@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from model.gated_delta import chunkwise
 from model.kernels.interface import Block, Ops, Rope, Window, WindowSpec
 from model.kernels.ref_ssm import RefStateSpaces
+from model.recall import Fixed, Leaves, recall_ref
 
 if TYPE_CHECKING:
     from model.weights import Weight
@@ -144,27 +144,10 @@ class RefOps(RefStateSpaces):
                 out[b, t] = _attend(q, rope, b, t, (ring_k[b], ring_v[b], sink_k[b], sink_v[b]))
         return out.view(B * T, H * D)
 
-    def gated_delta(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        *,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
+    def recall(
+        self, x: Tensor, values: Tensor | None, fixed: Fixed, *, leaves: Leaves, place: Tensor, lengths: Tensor
     ) -> Tensor:
-        live = (torch.arange(q.shape[1]) < lengths[:, None]) & (writes > 0)[:, None]  # (B, T)
-        beta = torch.sigmoid(b) * live.unsqueeze(-1)
-        alpha = None
-        if decay is not None:
-            a, rate = decay
-            alpha = torch.where(live.unsqueeze(-1), torch.exp(-nn.functional.softplus(a) * rate), 1.0)
-        out, after = chunkwise(q, k, v, beta, alpha, M)
-        M.copy_(torch.where(live.any(dim=1)[:, None, None, None], after, M))
-        return out
+        return recall_ref(x, values, fixed, leaves=leaves, place=place, lengths=lengths)
 
     def stack(self, blocks: Sequence[Block], eps: float) -> RefStack:
         return RefStack(self, blocks, eps)
