@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from model import infini, routing
-from model.kernels import Block, Linear, Ops, Rope
+from model.kernels import Block, Ops, Recollection
 from model.recall import Fixed, Leaves
 from model.senri_config import Config
 from model.state import State
@@ -92,28 +92,16 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A layer of the rule gated_delta.
-
-    project: W_q, W_k, W_v where the values come from x, W_b, W_a where it decays, W_g where there is a gate, stacked;
-    the mean of x is in the bias of `fixed`. value: W_v where they come from the embedding, else None. late: r is for
-    the end.
-    """
+    """A layer of the rule gated_delta."""
 
     layer: int
     block: Block
-    project: Linear
-    value: Linear | None
-    fixed: Fixed
-    out: Linear
-    late: bool
+    memory: Recollection
 
-    def read(self, ops: Ops, x: Tensor, e: Tensor, state: State, rope: Rope) -> Tensor:
-        """r, what is to be added to the residual stream, (B·T, E); the memory is written.
-
-        x (B·T, E): the attention's normalised input; e (B·T, E): the tokens' normalised embeddings.
-        """
+    def leaves(self, state: State) -> Leaves:
+        """Its part of a state."""
         i = self.layer
-        leaves = Leaves(
+        return Leaves(
             state[f"M.{i}"],
             state[f"conv_q.{i}"],
             state[f"conv_k.{i}"],
@@ -122,10 +110,6 @@ class Recall:
             state[f"writes.{i}"],
             state["frozen"],
         )
-        values = None if self.value is None else self.value(e)
-        place, lengths = rope.position, rope.lengths
-        read = ops.recall(self.project(x), values, self.fixed, leaves=leaves, place=place, lengths=lengths)
-        return self.out(read)
 
 
 def load_segments(config: Config, layer: int, block: Block, tensors: Tensors) -> Segments:
@@ -188,11 +172,12 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
         own_values=hidden,
     )
     return Recall(
-        layer=layer,
-        block=block,
-        project=ops.linear(stacked),
-        value=None if hidden else ops.linear([value]),
-        fixed=fixed,
-        out=ops.linear([weight("o_proj.weight", E, V)]),
-        late=c.memory_reads == "end",
+        layer,
+        block,
+        Recollection(
+            project=ops.linear(stacked),
+            value=None if hidden else ops.linear([value]),
+            fixed=fixed,
+            out=ops.linear([weight("o_proj.weight", E, V)]),
+        ),
     )

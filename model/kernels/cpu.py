@@ -14,7 +14,7 @@ Tensors must be on the CPU; addresses go to compiled code, so shapes and dtypes 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,14 +24,14 @@ from model.kernels import cpu_attention as attention
 from model.kernels.cpu_attention import attention_kernels
 from model.kernels.cpu_linear import Product, linear_kernels
 from model.kernels.cpu_recall import recall_kernel
-from model.kernels.cpu_recall_ops import CpuRecall
+from model.kernels.cpu_recall_ops import CpuMemory, CpuRecall
 from model.kernels.cpu_rows import row_kernels
 from model.kernels.cpu_ssd import ssd_kernels
 from model.kernels.cpu_ssm import ssm_kernels
 from model.kernels.cpu_ssm_ops import CpuStateSpaces
 from model.kernels.cpu_stack import CpuStack, can_stack
 from model.kernels.emit import LANES, has_avx2
-from model.kernels.interface import Block, Embedding, Linear, Rope, Stack, Window, WindowSpec
+from model.kernels.interface import Block, Embedding, Linear, Recollection, Rope, Stack, Window, WindowSpec
 from model.kernels.pool import Pool, phase
 from model.kernels.ref import CPU, RefEmbedding, RefOps, RefStack, make_rope
 from model.weights import Q8_0, Weight
@@ -201,8 +201,13 @@ class CpuOps(CpuStateSpaces, CpuRecall):
             self.pool.run(*self.attention_phases(B * spec.kv_heads, rope.items, args))
         return out
 
-    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
-        return CpuStack(self, blocks, eps) if can_stack(blocks) else RefStack(self, blocks, eps)
+    def stack(
+        self, blocks: Sequence[Block], eps: float, memories: Mapping[int, Recollection] | None = None
+    ) -> Stack:  # fmt: skip
+        plain = RefStack(self, blocks, eps, memories or {})
+        own = {i: CpuMemory.of(memory) for i, memory in plain.memories.items()}
+        made = {i: memory for i, memory in own.items() if memory is not None}
+        return CpuStack(self, plain, made) if can_stack(blocks) and len(made) == len(own) else plain
 
     def own(self, rope: Rope) -> CpuRope:
         """The same; raises TypeError where another backend made it."""

@@ -65,6 +65,14 @@ def add_row(e: Emit, args: Sequence[Value]) -> None:
             e.store(e.b.fadd(e.load(place, e.floats), e.load(e.at(bias, offset), e.floats)), place)
 
 
+@routine(2)
+def clear_row(e: Emit, args: Sequence[Value]) -> None:
+    """(row, vectors)"""
+    row, vectors = args
+    with e.loop(vectors) as j:
+        e.store(e.f(0.0), e.at(row, e.times(j, VECTOR)))
+
+
 def _exchange(e: Emit, slot: Value, row: Value, count: Value, bfloat16: bool) -> None:
     """`count` vectors at a slot of the ring and in a row change places."""
     with e.loop(count) as j:
@@ -265,6 +273,8 @@ def recall_head(args: int, item: int) -> None:
             norm_row(out, 0, norm, out, values, arg(w, 12))
         if arg(w, 13):
             gate_row(x + gate_at, bias + gate_at, out, values)
+    for t in range(arg(arg(w, 31), row), T):
+        clear_row(arg(w, 6) + (row * T + t) * row_v + own_v, values)
     if head == 0:  # for all of them
         count = arg(w, 24) + row * arg(w, 25)
         put_word(count, arg(count, 0) + written)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import struct
 from array import array
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from model.kernels.cpu_linear import Product
 from model.kernels.cpu_recall import FEW, recall_kernel
-from model.kernels.cpu_ssm_ops import leaf, whole
+from model.kernels.cpu_ssm_ops import whole
 from model.kernels.emit import LANES
+from model.kernels.interface import Recollection, Rope
 from model.kernels.pool import Pool, phase
 from model.recall import Fixed, Leaves, recall_ref
 
@@ -25,79 +28,167 @@ class CpuRecall:
     """`Ops.recall`, compiled."""
 
     pool: Pool
-    state_dtype: torch.dtype
 
     def recall(
         self, x: Tensor, values: Tensor | None, fixed: Fixed, *, leaves: Leaves, place: Tensor, lengths: Tensor
     ) -> Tensor:
-        h, d_k, d_v = fixed.heads, fixed.key_dim, fixed.value_dim
-        if d_k % LANES or d_v % LANES:
+        if not fits(fixed):
             return _singly(x, values, fixed, leaves, place, lengths)
         if (values is None) != fixed.own_values:
             raise ValueError("values are given where they are not among the products")
-        rows, N, P, V = len(lengths), len(x), sum(fixed.widths), h * d_v
-        before, taps_width = len(fixed.taps) - 1, 2 * h * d_k + V
-        products, bias = whole(x, N, P), whole(fixed.bias, P)
-        own = 4 * 2 * h * d_k  # bytes before the values among the products
-        value = (products + own, 4 * P) if values is None else (whole(values, N, V), 4 * V)
-        dt_bias, rate = (0, 0) if fixed.decays is None else (whole(one, h) for one in fixed.decays)
+        rows, N, P, V = len(lengths), len(x), sum(fixed.widths), fixed.heads * fixed.value_dim
         lengths, place = lengths.contiguous(), place.contiguous()
-        out = torch.zeros(N, V)
-        words = array(
-            "q",
-            [
-                products,
-                4 * P,
-                *value,
-                bias,
-                bias + own if fixed.own_values else 0,
-                out.data_ptr(),
-                whole(fixed.taps, before + 1, taps_width),
-                before,
-                dt_bias,
-                rate,
-                0 if fixed.norm is None else whole(fixed.norm, d_v),
-                struct.unpack("<q", struct.pack("<ff", fixed.eps, d_v))[0],
-                int(fixed.gated),
-                *leaf(leaves.M, rows, h, d_k, d_v),
-                *leaf(leaves.conv_q, rows, before, h * d_k),
-                *leaf(leaves.conv_k, rows, before, h * d_k),
-                *leaf(leaves.conv_v, rows, before, V),
-                *_ring(leaves.waiting, rows, h, d_k + d_v + 3),
-                *_scalars(leaves.writes, rows, torch.int64),
-                *_scalars(leaves.frozen, rows, torch.uint8),
-                *((0, 0) if leaves.waiting is None else (leaves.waiting.shape[2], leaves.waiting.itemsize)),
-                place.data_ptr(),
-                lengths.data_ptr(),
-                N // rows,
-                h,
-                d_k,
-                d_v,
-                0,
-            ],
-        )
+        out = torch.empty(N, V)
+        words = Words(fixed)
+        given = (0, 0) if values is None else (whole(values, N, V), 4 * V)
+        where = words.leaves(leaves, rows)
         with self.pool.lock:
-            words[-1] = self.pool.scratch(4 * rows * h * (3 * d_k + 2 * d_v + FEW))
-            self.pool.run(phase(recall_kernel(), rows * h, words.buffer_info()[0]))
+            scratch = self.pool.scratch(words.scratch(rows))
+            words.put(whole(x, N, P), 4 * P, given, out.data_ptr(), scratch)
+            self.pool.run(words.phase(where, place, lengths, N // rows))
         return out
 
 
-def _ring(x: Tensor | None, rows: int, heads: int, width: int) -> tuple[int, int]:
-    """The address of a ring, 0 where there is none, and the bytes between its rows. Raises ValueError where it does not
+def fits(fixed: Fixed) -> bool:
+    """Whether the widths are made for vectors."""
+    return fixed.key_dim % LANES == 0 and fixed.value_dim % LANES == 0
+
+
+class Words:
+    """What the kernel reads of one memory, filled in from call to call. Raises ValueError where its constants do not
     fit."""
-    if x is None:
-        return 0, 0
-    shape = (rows, heads, x.shape[2], width)
-    if x.dtype not in (torch.float32, torch.bfloat16) or x.shape != shape or not (rows == 0 or x[0].is_contiguous()):
-        raise ValueError(f"expected float32 or bfloat16 {shape} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
-    return x.data_ptr(), x.itemsize * x.stride(0)
+
+    def __init__(self, fixed: Fixed) -> None:
+        h, d_k, d_v = fixed.heads, fixed.key_dim, fixed.value_dim
+        K, V, before, P = h * d_k, h * d_v, len(fixed.taps) - 1, sum(fixed.widths)
+        self._fixed = fixed  # keeps what the addresses are of
+        self._own = 8 * K if fixed.own_values else 0  # bytes before the values among the products
+        bias = whole(fixed.bias, P)
+        dt_bias, rate = (0, 0) if fixed.decays is None else (whole(one, h) for one in fixed.decays)
+        self._words = array("q", [0] * 37)
+        # In the order that `cpu_recall` names.
+        self._words[4:6] = array("q", [bias, bias + self._own if self._own else 0])
+        constants = [
+            whole(fixed.taps, before + 1, 2 * K + V),
+            before,
+            dt_bias,
+            rate,
+            0 if fixed.norm is None else whole(fixed.norm, d_v),
+            struct.unpack("<q", struct.pack("<ff", fixed.eps, d_v))[0],
+            int(fixed.gated),
+        ]
+        self._words[7:14] = array("q", constants)
+        self._words[33:36] = array("q", [h, d_k, d_v])
+        self._at = self._words.buffer_info()[0]
+        self._shapes = tuple(
+            (torch.float32, shape, _strides(shape)) for shape in ((h, d_k, d_v), (before, K), (before, K), (before, V))
+        )
+
+    def scratch(self, rows: int) -> int:
+        """Bytes of scratch for so many rows."""
+        fixed = self._fixed
+        return 4 * rows * fixed.heads * (3 * fixed.key_dim + 2 * fixed.value_dim + FEW)
+
+    def leaves(self, leaves: Leaves, rows: int) -> list[int]:
+        """Addresses and bytes between rows of the leaves; of the ring also its length and the bytes of a number.
+
+        Raises ValueError where one does not fit."""
+        found: list[int] = []
+        for x, (dtype, shape, strides) in zip(leaves, self._shapes, strict=False):
+            assert x is not None  # those before the ring always are there
+            found += _address(x, rows, dtype, shape, strides)
+        ring, size = leaves.waiting, (0, 0)
+        if ring is None:
+            found += 0, 0
+        else:
+            fixed = self._fixed
+            W, dtype = ring.shape[2], torch.float32 if ring.dtype == torch.float32 else torch.bfloat16
+            shape = (fixed.heads, W, fixed.key_dim + fixed.value_dim + 3)
+            found += _address(ring, rows, dtype, shape, _strides(shape))
+            size = W, ring.itemsize
+        found += _address(leaves.writes, rows, torch.int64, (), ())
+        found += _address(leaves.frozen, rows, torch.uint8, (), ())
+        return [*found, *size]
+
+    def put(self, x: int, x_row: int, values: tuple[int, int], out: int, scratch: int) -> None:
+        """Addresses of the products, the bytes of their rows, the same of the values, and of what is returned."""
+        words = self._words
+        words[0], words[1] = x, x_row
+        words[2], words[3] = (x + self._own, x_row) if self._own else values
+        words[6], words[36] = out, scratch
+
+    def phase(self, leaves: list[int], place: Tensor, lengths: Tensor, T: int) -> tuple[int, ...]:
+        """The kernel over all rows' heads."""
+        self._words[14:30] = array("q", leaves)
+        self._words[30], self._words[31], self._words[32] = place.data_ptr(), lengths.data_ptr(), T
+        return phase(recall_kernel(), len(lengths) * self._fixed.heads, self._at)
 
 
-def _scalars(x: Tensor, rows: int, dtype: torch.dtype) -> tuple[int, int]:
-    """The address of a number per row, and the bytes between them. Raises ValueError where it does not fit."""
-    if x.dtype != dtype or x.shape != (rows,):
-        raise ValueError(f"expected {dtype} {(rows,)}, not {x.dtype} {tuple(x.shape)}")
-    return x.data_ptr(), x.itemsize * x.stride(0)
+@dataclass(frozen=True, slots=True)
+class CpuMemory:
+    """A memory as phases of one program: its products are this backend's, and their rows whole tiles at the end."""
+
+    project: Product
+    value: Product | None
+    out: Product
+    words: Words
+
+    @staticmethod
+    def of(memory: Recollection) -> CpuMemory | None:
+        """None where it is not made for that."""
+        project, value, out = memory.project, memory.value, memory.out
+        if not isinstance(project, Product) or not isinstance(out, Product) or not fits(memory.fixed):
+            return None
+        if not (value is None or isinstance(value, Product)) or out.padded != out.out_features:
+            return None
+        return CpuMemory(project, value, out, Words(memory.fixed))
+
+    def _sizes(self, rows: int) -> tuple[int, int, int]:
+        """Bytes of the products, of the values and of what is read, whole cache lines."""
+        widths = (self.project.padded, 0 if self.value is None else self.value.padded, self.out.in_features)
+        project, value, read = (-(-4 * rows * width // 64) * 64 for width in widths)
+        return project, value, read
+
+    def scratch(self, tokens: int, rows: int) -> int:
+        """Bytes of scratch for so many tokens, in all, of so many rows."""
+        products = [self.project, self.out, *([] if self.value is None else [self.value])]
+        work = max(self.words.scratch(rows), *(product.scratch(tokens) for product in products))
+        return sum(self._sizes(tokens)) + work
+
+    def phases(self, leaves: Leaves, rope: Rope, x: int, e: int, out: int, scratch: int) -> list[tuple[int, ...]]:
+        """x, e and out (B·T, E) addresses: the normalised inputs and embeddings, and what the memory adds."""
+        B, T = len(rope.lengths), rope.T
+        N = B * T
+        found: list[tuple[int, ...]] = []
+        project, value, read = self._sizes(N)
+        values_at = scratch + project
+        read_at = values_at + value
+        work = read_at + read
+        values = (0, 0)
+        if self.value is not None:
+            found += self.value.phases(N, e, values_at, work)
+            values = values_at, 4 * self.value.padded
+        found += self.project.phases(N, x, scratch, work)
+        self.words.put(scratch, 4 * self.project.padded, values, read_at, work)
+        found.append(self.words.phase(self.words.leaves(leaves, B), rope.position, rope.lengths, T))
+        found += self.out.phases(N, read_at, out, work)
+        return found
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Of a contiguous tensor."""
+    return torch.empty(shape, device="meta").stride()
+
+
+def _address(
+    x: Tensor, rows: int, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[int, int]:
+    """Its address, and the bytes between its rows. Raises ValueError where it does not fit."""
+    apart, *within = x.stride()
+    fitting = x.dtype == dtype and x.shape == (rows, *shape)
+    if not fitting or not (tuple(within) == strides or rows == 0 or x[0].is_contiguous()):
+        raise ValueError(f"expected {dtype} {(rows, *shape)} with contiguous rows, not {x.dtype} {tuple(x.shape)}")
+    return x.data_ptr(), apart * x.itemsize
 
 
 def _singly(

@@ -17,7 +17,7 @@ It knows nothing of layers, models or sessions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -137,6 +137,28 @@ class Block:
     down: Linear
 
 
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """A memory of the gated delta rule (`model.recall`): its products, made by the same backend, and the rest.
+
+    project: what `Fixed.widths` names, stacked, of x. value: W_v, of e, or None where the values are in `project`.
+    """
+
+    project: Linear
+    value: Linear | None
+    fixed: Fixed
+    out: Linear
+
+    def read(self, ops: Ops, x: Tensor, e: Tensor, leaves: Leaves, rope: Rope) -> Tensor:
+        """What is read after each token, (B·T, E); the leaves are written.
+
+        x (B·T, E): a layer's normalised input; e (B·T, E): the tokens' normalised embeddings.
+        """
+        values, place = None if self.value is None else self.value(e), rope.position
+        products = self.project(x)
+        return self.out(ops.recall(products, values, self.fixed, leaves=leaves, place=place, lengths=rope.lengths))
+
+
 class Window(NamedTuple):
     """One layer's part of the state, as `Ops.window_attention` has it."""
 
@@ -149,10 +171,19 @@ class Window(NamedTuple):
 class Stack(Protocol):
     """Several layers, one after the other, as one call."""
 
-    def __call__(self, h: Tensor, delta: Tensor | None, rope: Rope, windows: Sequence[Window]) -> Tensor:
+    def __call__(
+        self,
+        h: Tensor,
+        delta: Tensor | None,
+        rope: Rope,
+        windows: Sequence[Window],
+        e: Tensor | None = None,
+        memories: Sequence[Leaves] = (),
+    ) -> Tensor:
         """Run the layers on h (B·T, E), to which delta (B·T, E) or None is still to be added.
 
-        h is updated in place, `windows` (one for each layer) too. Returns what is still to be added to h, a new tensor:
+        h is updated in place, `windows` (one for each layer) and `memories` (one for each memory) too; e (B·T, E): the
+        tokens' normalised embeddings, where there is a memory. Returns what is still to be added to h, a new tensor:
         the next stack's or `add_norm`'s delta. The result is bit for bit that of the single operations.
         """
         ...
@@ -290,8 +321,13 @@ class Ops(Protocol):
         """
         ...
 
-    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
-        """Prepare layers that follow each other with nothing in between; eps is that of their norms."""
+    def stack(
+        self, blocks: Sequence[Block], eps: float, memories: Mapping[int, Recollection] | None = None
+    ) -> Stack:  # fmt: skip
+        """Prepare layers that follow each other with nothing in between; eps is that of their norms.
+
+        memories: by the index of the block whose normalised input they read; what they read is added at the end.
+        """
         ...
 
     def warm_up(self) -> None:
