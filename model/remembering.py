@@ -177,6 +177,7 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
         Recollection(
             project=ops.linear(stacked),
             value=None if hidden else ops.linear([value]),
+            unit=torch.ones(E),
             fixed=fixed,
             out=ops.linear([weight("o_proj.weight", E, V)]),
         ),

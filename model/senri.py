@@ -66,7 +66,6 @@ class Senri:
         self._parts = list(self._load(tensors))
         self._sharing = [p for p in self._parts if isinstance(p, Segments) and p.shared]
         self._recalls = any(isinstance(p, Recall) or (isinstance(p, Plain) and p.recalls) for p in self._parts)
-        self._unit = torch.ones(E)  # the weight of a norm that has none
 
     def _load(self, tensors: Tensors) -> Iterator[Plain | Segments | Recall]:
         """The layers, those that no memory changes joined."""
@@ -131,7 +130,7 @@ class Senri:
         # The window counts from where it was last emptied: there it is as new, sinks and all.
         rope = ops.rope(self._window, state["position"] - state["origin"], lengths, T)
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
-        e = ops.add_norm(h, None, self._unit, c.rms_norm_eps) if self._recalls else h
+        e = h.clone() if self._recalls else h
         delta = None  # what the last layer has still to add to h
         for part in self._parts:
             if isinstance(part, Plain):
@@ -153,7 +152,7 @@ class Senri:
     ) -> Tensor:
         """A layer with a memory: h (B·T, E) in place; returns what is still to be added to it.
 
-        e (B·T, E): the tokens' normalised embeddings, where there are layers of the gated delta rule.
+        e (B·T, E): the tokens' embeddings, where there are layers of the gated delta rule.
         """
         ops, block, eps = self.ops, part.block, self.config.rms_norm_eps
         x = ops.add_norm(h, delta, block.input_norm, eps)

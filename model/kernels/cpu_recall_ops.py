@@ -6,9 +6,12 @@ slow, the same at any batch.
 
 from __future__ import annotations
 
+import math
 import struct
 from array import array
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +23,9 @@ from model.kernels.emit import LANES
 from model.kernels.interface import Recollection, Rope
 from model.kernels.pool import Pool, phase
 from model.recall import Fixed, Leaves, recall_ref
+
+if TYPE_CHECKING:
+    from model.kernels.cpu import CpuOps
 
 _ONE = torch.ones(1, dtype=torch.int64)
 
@@ -132,6 +138,8 @@ class CpuMemory:
     value: Product | None
     out: Product
     words: Words
+    unit: Tensor
+    eps: float
 
     @staticmethod
     def of(memory: Recollection) -> CpuMemory | None:
@@ -141,13 +149,13 @@ class CpuMemory:
             return None
         if not (value is None or isinstance(value, Product)) or out.padded != out.out_features:
             return None
-        return CpuMemory(project, value, out, Words(memory.fixed))
+        return CpuMemory(project, value, out, Words(memory.fixed), memory.unit, memory.fixed.eps)
 
-    def _sizes(self, rows: int) -> tuple[int, int, int]:
-        """Bytes of the products, of the values and of what is read, whole cache lines."""
-        widths = (self.project.padded, 0 if self.value is None else self.value.padded, self.out.in_features)
-        project, value, read = (-(-4 * rows * width // 64) * 64 for width in widths)
-        return project, value, read
+    def _sizes(self, rows: int) -> list[int]:
+        """Bytes of the products, of what is read, of the values and of normalised embeddings; whole cache lines."""
+        widths = [self.project.padded, self.out.in_features]
+        widths += [0, 0] if self.value is None else [self.value.padded, self.value.in_features]
+        return [-(-4 * rows * width // 64) * 64 for width in widths]
 
     def scratch(self, tokens: int, rows: int) -> int:
         """Bytes of scratch for so many tokens, in all, of so many rows."""
@@ -155,29 +163,29 @@ class CpuMemory:
         work = max(self.words.scratch(rows), *(product.scratch(tokens) for product in products))
         return sum(self._sizes(tokens)) + work
 
-    def phases(self, leaves: Leaves, rope: Rope, x: int, e: int, out: int, scratch: int) -> list[tuple[int, ...]]:
-        """x, e and out (B·T, E) addresses: the normalised inputs and embeddings, and what the memory adds."""
+    def phases(
+        self, ops: CpuOps, leaves: Leaves, rope: Rope, x: int, e: int, out: int, scratch: int
+    ) -> list[tuple[int, ...]]:
+        """x, e and out (B·T, E) addresses: the normalised inputs, the embeddings, and what the memory adds."""
         B, T = len(rope.lengths), rope.T
         N = B * T
         found: list[tuple[int, ...]] = []
-        project, value, read = self._sizes(N)
-        values_at = scratch + project
-        read_at = values_at + value
-        work = read_at + read
+        products, read, given, normed, work = accumulate(self._sizes(N), initial=scratch)
         values = (0, 0)
         if self.value is not None:
-            found += self.value.phases(N, e, values_at, work)
-            values = values_at, 4 * self.value.padded
-        found += self.project.phases(N, x, scratch, work)
-        self.words.put(scratch, 4 * self.project.padded, values, read_at, work)
+            found.append(ops.norm_phase(e, 0, self.unit.data_ptr(), normed, N, self.value.in_features, self.eps))
+            found += self.value.phases(N, normed, given, work)
+            values = given, 4 * self.value.padded
+        found += self.project.phases(N, x, products, work)
+        self.words.put(products, 4 * self.project.padded, values, read, work)
         found.append(self.words.phase(self.words.leaves(leaves, B), rope.position, rope.lengths, T))
-        found += self.out.phases(N, read_at, out, work)
+        found += self.out.phases(N, read, out, work)
         return found
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of a contiguous tensor."""
-    return torch.empty(shape, device="meta").stride()
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def _address(

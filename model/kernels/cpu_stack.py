@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +102,7 @@ class CpuStack:
             program[:, PREPARE : FINISH + 1, ARGS + 8] = rope.words.data_ptr()
             program[-1, DOWN + 1, ARGS + 7] = out.data_ptr()
             asides = [
-                memory.phases(its, rope, buffers.x, e_at, read.data_ptr(), buffers.work)
+                memory.phases(self._ops, its, rope, buffers.x, e_at, read.data_ptr(), buffers.work)
                 for memory, its, read in zip(self._memories.values(), memories, reads, strict=True)
             ]
             self._run(program, asides)
@@ -138,7 +138,7 @@ class CpuStack:
         block = self._blocks[0]
         E, F = self._width, block.down.in_features
         sizes = [4 * rows * width for width in (E, block.qkv.out_features, block.out.in_features, E, 2 * F, F)]
-        starts = np.cumsum([0, *(-(-size // 64) * 64 for size in sizes)]).tolist()
+        starts = list(accumulate((-(-size // 64) * 64 for size in sizes), initial=0))
         work = max(rope.scratch, *(p.scratch(rows) for p in _products(block)))
         work = max(work, *(m.scratch(rows, len(rope.lengths)) for m in self._memories.values()), 0)
         base = self._ops.pool.scratch(starts[-1] + work)

@@ -141,21 +141,24 @@ class Block:
 class Recollection:
     """A memory of the gated delta rule (`model.recall`): its products, made by the same backend, and the rest.
 
-    project: what `Fixed.widths` names, stacked, of x. value: W_v, of e, or None where the values are in `project`.
+    project: what `Fixed.widths` names, stacked, of x. value: W_v of the tokens' embeddings, which go through a norm of
+    weight `unit` (E,), ones; or None where the values are in `project`.
     """
 
     project: Linear
     value: Linear | None
+    unit: Tensor
     fixed: Fixed
     out: Linear
 
     def read(self, ops: Ops, x: Tensor, e: Tensor, leaves: Leaves, rope: Rope) -> Tensor:
         """What is read after each token, (B·T, E); the leaves are written.
 
-        x (B·T, E): a layer's normalised input; e (B·T, E): the tokens' normalised embeddings.
+        x (B·T, E): a layer's normalised input; e (B·T, E): the tokens' embeddings.
         """
-        values, place = None if self.value is None else self.value(e), rope.position
-        products = self.project(x)
+        products, values, place = self.project(x), None, rope.position
+        if self.value is not None:
+            values = self.value(ops.add_norm(e, None, self.unit, self.fixed.eps))
         return self.out(ops.recall(products, values, self.fixed, leaves=leaves, place=place, lengths=rope.lengths))
 
 
@@ -183,7 +186,7 @@ class Stack(Protocol):
         """Run the layers on h (B·T, E), to which delta (B·T, E) or None is still to be added.
 
         h is updated in place, `windows` (one for each layer) and `memories` (one for each memory) too; e (B·T, E): the
-        tokens' normalised embeddings, where there is a memory. Returns what is still to be added to h, a new tensor:
+        tokens' embeddings, where there is a memory. Returns what is still to be added to h, a new tensor:
         the next stack's or `add_norm`'s delta. The result is bit for bit that of the single operations.
         """
         ...

@@ -101,7 +101,7 @@ def recollection(ops: Ops, seed: int, *, h: int = 2, d_k: int = 16, d_v: int = 2
     taps, bias = torch.randn(3, 2 * K + V, generator=g), torch.randn(P, generator=g)
     fixed = Fixed(h, d_k, d_v, bias, taps, None, None, 1e-5, gated=True, own_values=own)
     project, out = plain(P, E, g).bfloat16(), weight(E, V, "q8" if V % 32 == 0 else "f32", g)
-    return Recollection(ops.linear([project]), values, fixed, ops.linear([out]))
+    return Recollection(ops.linear([project]), values, torch.ones(E), fixed, ops.linear([out]))
 
 
 def remember(ops: Ops, stack: Stack, memories: dict[int, Recollection], chunks: list[list[int]]) -> list[Tensor]:
