@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.kernels.cpu_linear import Product
@@ -27,6 +29,8 @@ from model.recall import Fixed, Leaves, recall_ref
 if TYPE_CHECKING:
     from model.kernels.cpu import CpuOps
 
+ARGS = 2  # words before a phase's arguments
+PROGRAMS = 64  # numbers of rows and tokens whose phases are kept
 _ONE = torch.ones(1, dtype=torch.int64)
 
 
@@ -51,7 +55,8 @@ class CpuRecall:
         with self.pool.lock:
             scratch = self.pool.scratch(words.scratch(rows))
             words.put(whole(x, N, P), 4 * P, given, out.data_ptr(), scratch)
-            self.pool.run(words.phase(where, place, lengths, N // rows))
+            words.fill(where, place, lengths, N // rows)
+            self.pool.run(words.phase(rows))
         return out
 
 
@@ -123,11 +128,13 @@ class Words:
         words[2], words[3] = (x + self._own, x_row) if self._own else values
         words[6], words[36] = out, scratch
 
-    def phase(self, leaves: list[int], place: Tensor, lengths: Tensor, T: int) -> tuple[int, ...]:
+    def fill(self, leaves: list[int], place: Tensor, lengths: Tensor, T: int) -> None:
+        """What `leaves` found, and where the rows' tokens are."""
+        self._words[14:33] = array("q", [*leaves, place.data_ptr(), lengths.data_ptr(), T])
+
+    def phase(self, rows: int) -> tuple[int, ...]:
         """The kernel over all rows' heads."""
-        self._words[14:30] = array("q", leaves)
-        self._words[30], self._words[31], self._words[32] = place.data_ptr(), lengths.data_ptr(), T
-        return phase(recall_kernel(), len(lengths) * self._fixed.heads, self._at)
+        return phase(recall_kernel(), rows * self._fixed.heads, self._at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,7 @@ class CpuMemory:
     words: Words
     unit: Tensor
     eps: float
+    programs: dict[tuple[int, int, int, int], tuple[NDArray[np.int64], tuple[int, int, tuple[int, int], int, int]]]
 
     @staticmethod
     def of(memory: Recollection) -> CpuMemory | None:
@@ -149,7 +157,7 @@ class CpuMemory:
             return None
         if not (value is None or isinstance(value, Product)) or out.padded != out.out_features:
             return None
-        return CpuMemory(project, value, out, Words(memory.fixed), memory.unit, memory.fixed.eps)
+        return CpuMemory(project, value, out, Words(memory.fixed), memory.unit, memory.fixed.eps, {})
 
     def _sizes(self, rows: int) -> list[int]:
         """Bytes of the products, of what is read, of the values and of normalised embeddings; whole cache lines."""
@@ -163,24 +171,39 @@ class CpuMemory:
         work = max(self.words.scratch(rows), *(product.scratch(tokens) for product in products))
         return sum(self._sizes(tokens)) + work
 
-    def phases(
+    def program(
         self, ops: CpuOps, leaves: Leaves, rope: Rope, x: int, e: int, out: int, scratch: int
-    ) -> list[tuple[int, ...]]:
-        """x, e and out (B·T, E) addresses: the normalised inputs, the embeddings, and what the memory adds."""
-        B, T = len(rope.lengths), rope.T
+    ) -> NDArray[np.int64]:
+        """The phases. x, e and out (B·T, E) addresses: the normalised inputs, the embeddings, what the memory adds."""
+        key = (len(rope.lengths), rope.T, x, scratch)
+        if key not in self.programs:
+            if len(self.programs) >= PROGRAMS:
+                self.programs.clear()
+            self.programs[key] = self._made(ops, *key)
+        table, places = self.programs[key]
+        if self.value is not None:
+            table[0, ARGS] = e
+        table[-1, ARGS + 7] = out
+        self.words.put(*places)
+        self.words.fill(self.words.leaves(leaves, len(rope.lengths)), rope.position, rope.lengths, rope.T)
+        return table
+
+    def _made(
+        self, ops: CpuOps, B: int, T: int, x: int, scratch: int
+    ) -> tuple[NDArray[np.int64], tuple[int, int, tuple[int, int], int, int]]:
+        """Phases without what changes from call to call, and what `Words.put` is given."""
         N = B * T
         found: list[tuple[int, ...]] = []
         products, read, given, normed, work = accumulate(self._sizes(N), initial=scratch)
         values = (0, 0)
         if self.value is not None:
-            found.append(ops.norm_phase(e, 0, self.unit.data_ptr(), normed, N, self.value.in_features, self.eps))
+            found.append(ops.norm_phase(0, 0, self.unit.data_ptr(), normed, N, self.value.in_features, self.eps))
             found += self.value.phases(N, normed, given, work)
             values = given, 4 * self.value.padded
         found += self.project.phases(N, x, products, work)
-        self.words.put(products, 4 * self.project.padded, values, read, work)
-        found.append(self.words.phase(self.words.leaves(leaves, B), rope.position, rope.lengths, T))
-        found += self.out.phases(N, read, out, work)
-        return found
+        found.append(self.words.phase(B))
+        found += self.out.phases(N, read, 0, work)
+        return np.array(found, dtype=np.int64), (products, 4 * self.project.padded, values, read, work)
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,10 +10,9 @@ Invariant: the same kernels over the same numbers as the single operations, so t
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +101,7 @@ class CpuStack:
             program[:, PREPARE : FINISH + 1, ARGS + 8] = rope.words.data_ptr()
             program[-1, DOWN + 1, ARGS + 7] = out.data_ptr()
             asides = [
-                memory.phases(self._ops, its, rope, buffers.x, e_at, read.data_ptr(), buffers.work)
+                memory.program(self._ops, its, rope, buffers.x, e_at, read.data_ptr(), buffers.work)
                 for memory, its, read in zip(self._memories.values(), memories, reads, strict=True)
             ]
             self._run(program, asides)
@@ -110,14 +109,13 @@ class CpuStack:
             out += read
         return out
 
-    def _run(self, program: NDArray[np.int64], asides: Sequence[list[tuple[int, ...]]]) -> None:
+    def _run(self, program: NDArray[np.int64], asides: Sequence[NDArray[np.int64]]) -> None:
         """The table, and between its phases each memory's, once its layer's input has gone through its norm."""
         pool, at, start = self._ops.pool, program.ctypes.data, 0
         for layer, aside in zip(self._memories, asides, strict=True):
             stop = layer * PHASES + 1
             pool.run_program(at + start * BYTES, stop - start)
-            table = array("q", chain.from_iterable(aside))
-            pool.run_program(table.buffer_info()[0], len(aside))
+            pool.run_program(aside.ctypes.data, len(aside))
             start = stop
         pool.run_program(at + start * BYTES, len(self._blocks) * PHASES - start)
 
