@@ -46,7 +46,7 @@ class Sharing(CpuOps):
             parts = [weight] if isinstance(weight, Tensor) else [part for part in astuple(weight) if part is not None]
             for part in parts:
                 digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
-                digest.update(memoryview(part.contiguous().view(torch.uint8).numpy()))
+                digest.update(part.contiguous().view(torch.uint8).numpy().tobytes())
         if digest.digest() not in self._kept:
             self._kept[digest.digest()] = super().linear(weights)
         return self._kept[digest.digest()]
