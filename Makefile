@@ -59,8 +59,9 @@ format: $(VENV)/.installed-dev ## format and sort imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run; then bench-families
+bench: $(VENV)/.installed-bench ## decode and prefill beside llama.cpp and transformers, same weights, same run; the memory; then bench-families
 	$(BIN)/python -m model.bench
+	$(BIN)/python -m model.bench_memory
 	$(MAKE) bench-families
 
 bench-families: $(VENV)/.installed-dev ## every family at 130M, random weights; Mamba beside transformers and beside a loop

@@ -20,7 +20,7 @@ position min(p, W), so that no distance ever exceeds W.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,10 +39,12 @@ __all__ = ["CLOSED", "Config", "Senri", "Tensors"]
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Consecutive layers without a memory, run by the backend as one."""
+    """Consecutive layers that no memory changes, run by the backend as one. recalls: the memories that read their
+    inputs, and are added at the end."""
 
     layers: range
     stack: Stack
+    recalls: Sequence[Recall]
 
 
 class Senri:
@@ -63,34 +65,42 @@ class Senri:
         self._norm = vector(tensors.expect("model.norm.weight", (E,)))
         self._parts = list(self._load(tensors))
         self._sharing = [p for p in self._parts if isinstance(p, Segments) and p.shared]
-        self._recalls = any(isinstance(p, Recall) for p in self._parts)
-        self._unit = torch.ones(E)  # the weight of a norm that has none
+        self._recalls = any(isinstance(p, Recall) or (isinstance(p, Plain) and p.recalls) for p in self._parts)
 
     def _load(self, tensors: Tensors) -> Iterator[Plain | Segments | Recall]:
-        """The layers, those without a memory joined; a memory that is read at the end stands before its layer."""
+        """The layers, those that no memory changes joined."""
         c, delta = self.config, self.config.memory_rule is Rule.GATED_DELTA
         remembering = {i for i in c.memory_layers if not delta or has_recall(i, tensors)}
         plain: dict[int, Block] = {}
+        late: list[Recall] = []
         for i in range(c.num_hidden_layers):
             block = load_block(c, i, tensors, self.ops)
+            part: Segments | Recall | None = None
             if i in remembering:
-                yield from self._join(plain)
-                plain = {}
-                yield load_recall(c, i, block, tensors, self.ops) if delta else load_segments(c, i, block, tensors)
-            if i not in remembering or (delta and c.memory_reads == "end"):
+                part = load_recall(c, i, block, tensors, self.ops) if delta else load_segments(c, i, block, tensors)
+            if isinstance(part, Recall) and c.memory_reads == "end":
+                late.append(part)
+                part = None
+            if part is None:
                 plain[i] = block
-        yield from self._join(plain)
+            else:  # of those that are read at the end there are none then
+                yield from self._join(plain, [])
+                plain = {}
+                yield part
+        yield from self._join(plain, late)
 
-    def _join(self, blocks: Mapping[int, Block]) -> Iterator[Plain]:
+    def _join(self, blocks: Mapping[int, Block], late: Sequence[Recall]) -> Iterator[Plain]:
         """Layers that follow each other, where there are any."""
         if blocks:
-            stack = self.ops.stack(list(blocks.values()), self.config.rms_norm_eps)
-            yield Plain(range(min(blocks), max(blocks) + 1), stack)
+            first = min(blocks)
+            memories = {recall.layer - first: recall.memory for recall in late}
+            stack = self.ops.stack(list(blocks.values()), self.config.rms_norm_eps, memories)
+            yield Plain(range(first, max(blocks) + 1), stack, late)
 
     @property
     def memory(self) -> SenriMemory:
         """The memory layers' matrices, and what can be done to them."""
-        parts = [part for part in self._parts if not isinstance(part, Plain)]
+        parts = [one for part in self._parts for one in (part.recalls if isinstance(part, Plain) else [part])]
         gates = {part.layer: part.gate if isinstance(part, Segments) else None for part in parts}
         return SenriMemory(self.config.num_attention_heads, gates)
 
@@ -120,20 +130,14 @@ class Senri:
         # The window counts from where it was last emptied: there it is as new, sinks and all.
         rope = ops.rope(self._window, state["position"] - state["origin"], lengths, T)
         h = self._embed(tokens.reshape(-1))  # (B·T, E)
-        e = ops.add_norm(h, None, self._unit, c.rms_norm_eps) if self._recalls else h
+        e = h.clone() if self._recalls else h
         delta = None  # what the last layer has still to add to h
-        late: list[Tensor] = []  # what memories add at the end
         for part in self._parts:
             if isinstance(part, Plain):
-                delta = part.stack(h, delta, rope, [leaves(state, i) for i in part.layers])
-            elif isinstance(part, Recall) and part.late:
-                x = ops.add_norm(h, delta, part.block.input_norm, c.rms_norm_eps)
-                late.append(part.read(ops, x, e, state, lengths))
-                delta = None
+                memories = [recall.leaves(state) for recall in part.recalls]
+                delta = part.stack(h, delta, rope, [leaves(state, i) for i in part.layers], e, memories)
             else:
                 delta = self._advance_remembering(part, h, e, delta, rope, state)
-        for read in late:
-            delta = read if delta is None else delta.add_(read)
         x = ops.add_norm(h, delta, self._norm, c.rms_norm_eps)
         last = torch.arange(B) * T + (lengths - 1).clamp(min=0)  # each row's last real token
         logits = self._head(x[last] if T > 1 else x).float()
@@ -148,7 +152,7 @@ class Senri:
     ) -> Tensor:
         """A layer with a memory: h (B·T, E) in place; returns what is still to be added to it.
 
-        e (B·T, E): the tokens' normalised embeddings, where there are layers of the gated delta rule.
+        e (B·T, E): the tokens' embeddings, where there are layers of the gated delta rule.
         """
         ops, block, eps = self.ops, part.block, self.config.rms_norm_eps
         x = ops.add_norm(h, delta, block.input_norm, eps)
@@ -157,7 +161,7 @@ class Senri:
         if isinstance(part, Segments):
             found = block.out(part.attend(self.config, qkv, local, state, rope.lengths, singly=ops.batch_invariant))
         else:
-            found = block.out(local).add_(part.read(ops, x, e, state, rope.lengths))
+            found = block.out(local).add_(part.memory.read(ops, x, e, part.leaves(state), rope))
         return block.down(ops.swiglu(block.gate_up(ops.add_norm(h, found, block.post_norm, eps))))
 
     def _write_shared(self, lengths: Tensor, state: State) -> None:

@@ -9,7 +9,18 @@ from typing import Literal
 
 import torch
 
-from model.kernels.interface import Block, Embedding, Linear, Ops, Rope, Stack, Window, WindowSpec, rope_frequencies
+from model.kernels.interface import (
+    Block,
+    Embedding,
+    Linear,
+    Ops,
+    Recollection,
+    Rope,
+    Stack,
+    Window,
+    WindowSpec,
+    rope_frequencies,
+)
 
 Kind = Literal["auto", "ref", "cpu", "cuda"]
 
@@ -19,6 +30,7 @@ __all__ = [
     "Kind",
     "Linear",
     "Ops",
+    "Recollection",
     "Rope",
     "Stack",
     "Window",

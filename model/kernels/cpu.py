@@ -14,7 +14,7 @@ Tensors must be on the CPU; addresses go to compiled code, so shapes and dtypes 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +22,16 @@ from torch import Tensor
 
 from model.kernels import cpu_attention as attention
 from model.kernels.cpu_attention import attention_kernels
-from model.kernels.cpu_delta import delta_kernel
 from model.kernels.cpu_linear import Product, linear_kernels
+from model.kernels.cpu_recall import recall_kernel
+from model.kernels.cpu_recall_ops import CpuMemory, CpuRecall
 from model.kernels.cpu_rows import row_kernels
 from model.kernels.cpu_ssd import ssd_kernels
 from model.kernels.cpu_ssm import ssm_kernels
 from model.kernels.cpu_ssm_ops import CpuStateSpaces
 from model.kernels.cpu_stack import CpuStack, can_stack
 from model.kernels.emit import LANES, has_avx2
-from model.kernels.interface import Block, Embedding, Linear, Rope, Stack, Window, WindowSpec
+from model.kernels.interface import Block, Embedding, Linear, Recollection, Rope, Stack, Window, WindowSpec
 from model.kernels.pool import Pool, phase
 from model.kernels.ref import CPU, RefEmbedding, RefOps, RefStack, make_rope
 from model.weights import Q8_0, Weight
@@ -87,7 +88,7 @@ class Q8Embedding:
         return (q * self._d[ids].float()[..., None]).view(len(ids), -1)
 
 
-class CpuOps(CpuStateSpaces):
+class CpuOps(CpuStateSpaces, CpuRecall):
     """`Ops`, fast; see the module's docstring."""
 
     def __init__(self, *, state_dtype: torch.dtype = torch.bfloat16, threads: int | None = None) -> None:
@@ -200,74 +201,13 @@ class CpuOps(CpuStateSpaces):
             self.pool.run(*self.attention_phases(B * spec.kv_heads, rope.items, args))
         return out
 
-    def gated_delta(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        *,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
-    ) -> Tensor:
-        (B, T, h, d_k), d_v = q.shape, v.shape[-1]
-        if d_v % LANES:
-            return self._gated_delta_singly(q, k, v, b, decay, M, lengths, writes)
-        a, rate = decay if decay is not None else (None, None)
-        for x, shape in (
-            (q, (B, T, h, d_k)),
-            (k, (B, T, h, d_k)),
-            (v, (B, T, h, d_v)),
-            (b, (B, T, h)),
-            (a, (B, T, h)),
-            (rate, (h,)),
-        ):
-            if x is not None:
-                self.check(x, shape)
-        if M.dtype != torch.float32 or M.shape != (B, h, d_k, d_v) or (B and not M[0].is_contiguous()):
-            raise ValueError(f"expected float32 {(B, h, d_k, d_v)} with contiguous rows, not {M.dtype} {M.shape}")
-        out, lengths, writes = torch.empty_like(v), lengths.contiguous(), writes.contiguous()
-        tensors = (q, k, v, out, b, a, rate, M)
-        addresses = [0 if x is None else x.data_ptr() for x in tensors]
-        apart = M.stride(0) * M.itemsize
-        words = torch.tensor([*addresses, apart, lengths.data_ptr(), writes.data_ptr(), T, h, d_k, d_v])
-        with self.pool.lock:
-            self.pool.run(phase(delta_kernel(), B * h, words.data_ptr()))
-        return out
-
-    def _gated_delta_singly(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
-    ) -> Tensor:
-        """The reference's, a token of a row at a time, so that the bits depend on neither batch nor chunk."""
-        out = torch.zeros_like(v)
-        for row, n in enumerate(lengths.tolist()):
-            for t in range(n):
-                r, s = slice(row, row + 1), slice(t, t + 1)
-                token = [x[r, s].clone() for x in (q, k, v, b)]
-                out[r, s] = self._ref.gated_delta(
-                    token[0],
-                    token[1],
-                    token[2],
-                    token[3],
-                    None if decay is None else (decay[0][r, s].clone(), decay[1]),
-                    M=M[r],
-                    lengths=torch.ones(1, dtype=torch.int64),
-                    writes=writes[r],
-                )
-        return out
-
-    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
-        return CpuStack(self, blocks, eps) if can_stack(blocks) else RefStack(self, blocks, eps)
+    def stack(
+        self, blocks: Sequence[Block], eps: float, memories: Mapping[int, Recollection] | None = None
+    ) -> Stack:  # fmt: skip
+        plain = RefStack(self, blocks, eps, memories or {})
+        own = {i: CpuMemory.of(memory) for i, memory in plain.memories.items()}
+        made = {i: memory for i, memory in own.items() if memory is not None}
+        return CpuStack(self, plain, made) if can_stack(blocks) and len(made) == len(own) else plain
 
     def own(self, rope: Rope) -> CpuRope:
         """The same; raises TypeError where another backend made it."""
@@ -305,7 +245,7 @@ class CpuOps(CpuStateSpaces):
     def warm_up(self) -> None:
         """Compile every kernel, or load it from the cache (under NUMBA_CACHE_DIR, or beside the sources)."""
         linear_kernels()
-        delta_kernel()
+        recall_kernel()
         ssm_kernels()
         ssd_kernels()
         self.add_norm(torch.zeros(1, LANES), None, torch.ones(LANES), 1e-5)

@@ -208,7 +208,7 @@ class CudaOps(RefOps):
         """Raises ValueError."""
         raise ValueError('the "cuda" backend has no kernels for windows: it serves Mamba and Mamba-2')
 
-    def gated_delta(self, *_: object, **__: object) -> NoReturn:
+    def recall(self, *_: object, **__: object) -> NoReturn:
         """Raises ValueError."""
         raise ValueError('the "cuda" backend has no kernel for the gated delta rule: it serves Mamba and Mamba-2')
 

@@ -17,7 +17,7 @@ It knows nothing of layers, models or sessions.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from model.recall import Fixed, Leaves
     from model.selective_scan import Selective
     from model.ssd import Dual
     from model.weights import Weight
@@ -136,6 +137,31 @@ class Block:
     down: Linear
 
 
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """A memory of the gated delta rule (`model.recall`): its products, made by the same backend, and the rest.
+
+    project: what `Fixed.widths` names, stacked, of x. value: W_v of the tokens' embeddings, which go through a norm of
+    weight `unit` (E,), ones; or None where the values are in `project`.
+    """
+
+    project: Linear
+    value: Linear | None
+    unit: Tensor
+    fixed: Fixed
+    out: Linear
+
+    def read(self, ops: Ops, x: Tensor, e: Tensor, leaves: Leaves, rope: Rope) -> Tensor:
+        """What is read after each token, (B·T, E); the leaves are written.
+
+        x (B·T, E): a layer's normalised input; e (B·T, E): the tokens' embeddings.
+        """
+        products, values, place = self.project(x), None, rope.position
+        if self.value is not None:
+            values = self.value(ops.add_norm(e, None, self.unit, self.fixed.eps))
+        return self.out(ops.recall(products, values, self.fixed, leaves=leaves, place=place, lengths=rope.lengths))
+
+
 class Window(NamedTuple):
     """One layer's part of the state, as `Ops.window_attention` has it."""
 
@@ -148,10 +174,19 @@ class Window(NamedTuple):
 class Stack(Protocol):
     """Several layers, one after the other, as one call."""
 
-    def __call__(self, h: Tensor, delta: Tensor | None, rope: Rope, windows: Sequence[Window]) -> Tensor:
+    def __call__(
+        self,
+        h: Tensor,
+        delta: Tensor | None,
+        rope: Rope,
+        windows: Sequence[Window],
+        e: Tensor | None = None,
+        memories: Sequence[Leaves] = (),
+    ) -> Tensor:
         """Run the layers on h (B·T, E), to which delta (B·T, E) or None is still to be added.
 
-        h is updated in place, `windows` (one for each layer) too. Returns what is still to be added to h, a new tensor:
+        h is updated in place, `windows` (one for each layer) and `memories` (one for each memory) too; e (B·T, E): the
+        tokens' embeddings, where there is a memory. Returns what is still to be added to h, a new tensor:
         the next stack's or `add_norm`'s delta. The result is bit for bit that of the single operations.
         """
         ...
@@ -226,24 +261,15 @@ class Ops(Protocol):
         """
         ...
 
-    def gated_delta(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        *,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
+    def recall(
+        self, x: Tensor, values: Tensor | None, fixed: Fixed, *, leaves: Leaves, place: Tensor, lengths: Tensor
     ) -> Tensor:
-        """The gated delta rule over each row's tokens (`model.gated_delta`); writes M.
+        """All that a memory of the gated delta rule does between its products (`model.recall`); writes the state.
 
-        q, k (B, T, h, d_k), v (B, T, h, d_v), b (B, T, h), contiguous float32: β = sigmoid(b). decay: a (B, T, h) and
-        rate (h,), contiguous float32: α = exp(−softplus(a)·rate); None: α = 1. M (B, h, d_k, d_v) float32, updated in
-        place, rows any distance apart, each contiguous. lengths (B,) int64; writes (B,) int64: 0 reads without writing.
-        Returns what is read after each token, (B, T, h, d_v) float32, a new tensor; for t ≥ lengths[b] unspecified.
+        x (B·T, P): the products side by side (`Fixed.widths`); values (B·T, V) where they are not among them; float32,
+        contiguous. leaves: updated in place, rows any distance apart, each contiguous. place (B,) int64: the position
+        of each row's first token, in the ring. lengths (B,) int64.
+        Returns (B·T, V), a new tensor; 0 for t ≥ lengths[b].
         """
         ...
 
@@ -298,8 +324,13 @@ class Ops(Protocol):
         """
         ...
 
-    def stack(self, blocks: Sequence[Block], eps: float) -> Stack:
-        """Prepare layers that follow each other with nothing in between; eps is that of their norms."""
+    def stack(
+        self, blocks: Sequence[Block], eps: float, memories: Mapping[int, Recollection] | None = None
+    ) -> Stack:  # fmt: skip
+        """Prepare layers that follow each other with nothing in between; eps is that of their norms.
+
+        memories: by the index of the block whose normalised input they read; what they read is added at the end.
+        """
         ...
 
     def warm_up(self) -> None:

@@ -5,22 +5,23 @@ It is what the fast backends are compared with. It makes no promise of speed, no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from model.gated_delta import chunkwise
-from model.kernels.interface import Block, Ops, Rope, Window, WindowSpec
+from model.kernels.interface import Block, Ops, Recollection, Rope, Window, WindowSpec
 from model.kernels.ref_ssm import RefStateSpaces
+from model.recall import Fixed, Leaves, recall_ref
 
 if TYPE_CHECKING:
     from model.weights import Weight
 
 
 CPU = torch.device("cpu")
+NO_EMBEDDINGS = "layers with a memory need the tokens' embeddings"
 
 
 def dequantise(weight: Weight) -> Tensor:
@@ -85,15 +86,32 @@ class RefStack:
     ops: Ops
     blocks: Sequence[Block]
     eps: float
+    memories: Mapping[int, Recollection]
 
-    def __call__(self, h: Tensor, delta: Tensor | None, rope: Rope, windows: Sequence[Window]) -> Tensor:
-        ops = self.ops
-        for block, window in zip(self.blocks, windows, strict=True):
-            qkv = block.qkv(ops.add_norm(h, delta, block.input_norm, self.eps))
-            delta = block.out(ops.window_attention(qkv, rope, **window._asdict()))
+    def __call__(
+        self,
+        h: Tensor,
+        delta: Tensor | None,
+        rope: Rope,
+        windows: Sequence[Window],
+        e: Tensor | None = None,
+        memories: Sequence[Leaves] = (),
+    ) -> Tensor:
+        ops, found = self.ops, dict(zip(self.memories, memories, strict=True))
+        if found and e is None:
+            raise ValueError(NO_EMBEDDINGS)
+        reads = []
+        for i, (block, window) in enumerate(zip(self.blocks, windows, strict=True)):
+            x = ops.add_norm(h, delta, block.input_norm, self.eps)
+            if i in found and e is not None:
+                reads.append(self.memories[i].read(ops, x, e, found[i], rope))
+            delta = block.out(ops.window_attention(block.qkv(x), rope, **window._asdict()))
             x = ops.swiglu(block.gate_up(ops.add_norm(h, delta, block.post_norm, self.eps)))
             delta = block.down(x)
-        return torch.zeros_like(h) if delta is None else delta
+        delta = torch.zeros_like(h) if delta is None else delta
+        for read in reads:
+            delta += read
+        return delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +162,15 @@ class RefOps(RefStateSpaces):
                 out[b, t] = _attend(q, rope, b, t, (ring_k[b], ring_v[b], sink_k[b], sink_v[b]))
         return out.view(B * T, H * D)
 
-    def gated_delta(
-        self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        b: Tensor,
-        decay: tuple[Tensor, Tensor] | None,
-        *,
-        M: Tensor,
-        lengths: Tensor,
-        writes: Tensor,
+    def recall(
+        self, x: Tensor, values: Tensor | None, fixed: Fixed, *, leaves: Leaves, place: Tensor, lengths: Tensor
     ) -> Tensor:
-        live = (torch.arange(q.shape[1]) < lengths[:, None]) & (writes > 0)[:, None]  # (B, T)
-        beta = torch.sigmoid(b) * live.unsqueeze(-1)
-        alpha = None
-        if decay is not None:
-            a, rate = decay
-            alpha = torch.where(live.unsqueeze(-1), torch.exp(-nn.functional.softplus(a) * rate), 1.0)
-        out, after = chunkwise(q, k, v, beta, alpha, M)
-        M.copy_(torch.where(live.any(dim=1)[:, None, None, None], after, M))
-        return out
+        return recall_ref(x, values, fixed, leaves=leaves, place=place, lengths=lengths)
 
-    def stack(self, blocks: Sequence[Block], eps: float) -> RefStack:
-        return RefStack(self, blocks, eps)
+    def stack(
+        self, blocks: Sequence[Block], eps: float, memories: Mapping[int, Recollection] | None = None
+    ) -> RefStack:  # fmt: skip
+        return RefStack(self, blocks, eps, memories or {})
 
     def warm_up(self) -> None:
         """Nothing is compiled."""

@@ -128,7 +128,7 @@ def test_a_model_reads_and_steps_as_on_the_reference(family: str) -> None:
 
 
 def test_what_it_has_no_kernels_for_is_refused() -> None:
-    for operation in (CUDA.rope, CUDA.stack, CUDA.gated_delta):
+    for operation in (CUDA.rope, CUDA.stack, CUDA.recall):
         with pytest.raises(ValueError, match="it serves Mamba and Mamba-2"):
             operation()
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.kernels import Block, Ops, Stack, Window, WindowSpec, choose_ops, rope_frequencies
+from model.kernels import Block, Ops, Recollection, Stack, Window, WindowSpec, choose_ops, rope_frequencies
 from model.kernels.cpu import CpuOps
 from model.kernels.cpu_stack import CpuStack
 from model.kernels.ref import RefStack
+from model.recall import Fixed, Leaves
 from model.weights import Q4_1, Q8_0, Weight
 
 E, F, LAYERS, EPS = 64, 96, 3, 1e-5
@@ -26,8 +27,11 @@ def weight(out: int, inputs: int, kind: str, g: torch.Generator) -> Weight:
     if kind == "q8":
         q = torch.randint(-127, 128, (out, inputs), dtype=torch.int8, generator=g)
         return Q8_0(q, (torch.rand(out, inputs // 32, generator=g) * 0.002).half())
-    plain: Tensor = torch.randn(out, inputs, generator=g) / inputs**0.5
-    return plain
+    return plain(out, inputs, g)
+
+
+def plain(out: int, inputs: int, g: torch.Generator) -> Tensor:
+    return torch.randn(out, inputs, generator=g) / inputs**0.5
 
 
 def blocks(ops: Ops, kind: str, spec: WindowSpec = SPEC, width: int = E) -> list[Block]:
@@ -85,9 +89,70 @@ def test_the_same_bits_as_the_single_operations(ops: CpuOps, kind: str) -> None:
     layers = blocks(ops, kind)
     stack = ops.stack(layers, EPS)
     assert isinstance(stack, CpuStack)
-    together, one_by_one = read(ops, stack, CHUNKS), read(ops, RefStack(ops, layers, EPS), CHUNKS)
+    together, one_by_one = read(ops, stack, CHUNKS), read(ops, RefStack(ops, layers, EPS, {}), CHUNKS)
     for got, expected in zip(together, one_by_one, strict=True):
         assert torch.equal(got, expected)
+
+
+def recollection(ops: Ops, seed: int, *, h: int = 2, d_k: int = 16, d_v: int = 24, own: bool = False) -> Recollection:
+    g = torch.Generator().manual_seed(seed)
+    K, V, P = h * d_k, h * d_v, 2 * h * d_k + 2 * h + (h * d_v if own else 0)
+    values = None if own else ops.linear([plain(V, E, g).bfloat16()])
+    taps, bias = torch.randn(3, 2 * K + V, generator=g), torch.randn(P, generator=g)
+    fixed = Fixed(h, d_k, d_v, bias, taps, None, None, 1e-5, gated=True, own_values=own)
+    project, out = plain(P, E, g).bfloat16(), weight(E, V, "q8" if V % 32 == 0 else "f32", g)
+    return Recollection(ops.linear([project]), values, torch.ones(E), fixed, ops.linear([out]))
+
+
+def remember(ops: Ops, stack: Stack, memories: dict[int, Recollection], chunks: list[list[int]]) -> list[Tensor]:
+    """`read` with memories: what comes out each time, the hidden vectors, and all states at the end."""
+    rows, g, found = len(chunks[0]), torch.Generator().manual_seed(1), []
+    state, position = windows(ops.state_dtype, rows), torch.tensor([0, 5, 10**6][:rows])
+    leaves = []
+    for m in (memory.fixed for memory in memories.values()):
+        K, V = m.heads * m.key_dim, m.heads * m.value_dim
+        waiting = torch.zeros(rows, m.heads, 8, m.key_dim + m.value_dim + 3, dtype=ops.state_dtype)
+        tails = (torch.zeros(rows, 2, n) for n in (K, K, V))
+        M, writes = torch.zeros(rows, m.heads, m.key_dim, m.value_dim), torch.zeros(rows, dtype=torch.int64)
+        leaves.append(Leaves(M, *tails, waiting, writes, torch.zeros(rows, dtype=torch.uint8)))
+    for lengths in chunks:
+        T = max(lengths)
+        h, e = torch.randn(rows * T, E, generator=g), torch.randn(rows * T, E, generator=g)
+        delta = stack(h, None, ops.rope(SPEC, position, torch.tensor(lengths), T), state, e, leaves)
+        real = (torch.arange(T) < torch.tensor(lengths)[:, None]).flatten()
+        found += [h[real], delta[real]]
+        position = position + torch.tensor(lengths)
+    assert all(own.M.any() for own in leaves)
+    return found + [leaf for parts in (state, leaves) for own in parts for leaf in own if leaf is not None]
+
+
+@pytest.mark.parametrize("kind", ["q4", "f32"])
+def test_memories_between_layers_give_the_same_bits(ops: CpuOps, kind: str) -> None:
+    """Two that read different layers' inputs, the first of them included; one with values of its own."""
+    layers, memories = blocks(ops, kind), {0: recollection(ops, 1), 2: recollection(ops, 2, h=1, d_v=64, own=True)}
+    stack = ops.stack(layers, EPS, memories)
+    assert isinstance(stack, CpuStack)
+    together = remember(ops, stack, memories, CHUNKS)
+    one_by_one = remember(ops, RefStack(ops, layers, EPS, memories), memories, CHUNKS)
+    for got, expected in zip(together, one_by_one, strict=True):
+        assert torch.equal(got, expected)
+
+
+def test_a_memory_not_made_for_one_program_still_runs(ops: CpuOps) -> None:
+    layers, memories = blocks(ops, "q4"), {1: recollection(ops, 1, d_k=5)}
+    stack = ops.stack(layers, EPS, memories)
+    assert isinstance(stack, RefStack)
+    remember(ops, stack, memories, CHUNKS[:4])
+
+
+def test_memories_need_the_embeddings(ops: CpuOps) -> None:
+    memories = {1: recollection(ops, 1)}
+    rope = ops.rope(SPEC, torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64), 1)
+    own = windows(ops.state_dtype, 1)
+    for stack in (ops.stack(blocks(ops, "q4"), EPS, memories), RefStack(ops, blocks(ops, "q4"), EPS, memories)):
+        leaves = Leaves(*(None,) * 7)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="embeddings"):
+            stack(torch.zeros(1, E), None, rope, own, None, [leaves])
 
 
 @pytest.mark.parametrize("state_dtype", [torch.bfloat16, torch.float32])
@@ -118,7 +183,7 @@ def test_shapes_not_made_for_one_program_still_run(ops: CpuOps) -> None:
     for geometry, width in ((SPEC, 20), (spec, E)):
         layers = blocks(ops, "f32", geometry, width)
         got = read(ops, ops.stack(layers, EPS), CHUNKS[:2], geometry, width)
-        for a, b in zip(got, read(ops, RefStack(ops, layers, EPS), CHUNKS[:2], geometry, width), strict=True):
+        for a, b in zip(got, read(ops, RefStack(ops, layers, EPS, {}), CHUNKS[:2], geometry, width), strict=True):
             assert torch.equal(a, b)
 
 
