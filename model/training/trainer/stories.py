@@ -30,7 +30,6 @@ from model.training.trainer.settings import TrainingError
 
 CHAT = 0.5  # of the stories, where the model has a chat template that keeps turns apart
 CORRECTED = 0.15  # of the facts
-AT_ONCE = 0.3  # of the answers in a chat: the value alone
 FIRST = 8  # tokens of filler before anything else, so that no fact lies among the sinks
 
 
@@ -118,8 +117,6 @@ class Stories:
             opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
         else:
             before = [*chat.head, *self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)), *chat.tail]
-            if rng.random() < AT_ONCE:
-                return before, [*self._encode(lesson.value), *chat.end]
             opened = lesson.lead
         known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}.")
         same = next((i for i, (a, b) in enumerate(zip(known, whole, strict=False)) if a != b), len(known))

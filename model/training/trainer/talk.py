@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.state import Model, State, as_rows
 from model.tokenizer import Tokenizer
-from model.training.lessons import ANSWERED_CHAT
+from model.training.lessons import ANSWERED_CHAT, draw_lessons
 from model.training.needles import NeedleError, frame
 from model.training.relations import words
 
@@ -104,9 +104,12 @@ class Talk:
 
 
 def question(rng: random.Random) -> str:
-    """Something said in a chat."""
-    if rng.random() < 0.25:
+    """Something said in a chat: also questions about facts that nobody told, which the memory cannot know either."""
+    draw = rng.random()
+    if draw < 0.2:
         return rng.choice(SAID)
+    if draw < 0.4:
+        return draw_lessons(rng, 1)[0].question
     asked = rng.choice(ASKED)
     text = asked.format(*rng.sample(TOPICS, asked.count("{}")))
     return text[:1].upper() + text[1:]
