@@ -69,8 +69,9 @@ def _steps(cuts: Sequence[int], end: int) -> list[int]:
 def _filler(rng: random.Random, recorded: Recorded, size: int) -> list[tuple[int, int]]:
     """Pieces of recorded filler, of `size` tokens together."""
     pieces = []
+    lengths = [end - start for start, end in recorded.flows]
     while size > 0:
-        start, end = rng.choice(recorded.flows)
+        [(start, end)] = rng.choices(recorded.flows, lengths)
         first = rng.randrange(start, max(start + 1, end - LEAST))
         last = min(first + size, end)
         pieces.append((first, last))

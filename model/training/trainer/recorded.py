@@ -187,18 +187,27 @@ class RecordedTask:
         known = recorded.kept[places[rows, at]] >= 0
         rows, at = rows[known], at[known]
         if len(at) and w.text:
-            some = torch.tensor(rng.sample(range(len(at)), min(TEXT if training else 2 * TEXT, len(at))))
-            rows, at = rows[some], at[some]
-            nothing = torch.zeros_like(did.read[rows, at])
-            with torch.no_grad():
-                base = log_softmax(self._logits(recorded, places[rows, at], nothing, head), dim=-1)
-            said = log_softmax(self._logits(recorded, places[rows, at], did.read[rows, at], head), dim=-1)
-            text = kl_div(said, base, reduction="batchmean", log_target=True)
-            loss, figures["text"] = loss + w.text * text, float(text.detach())
-            if not training:
-                following = recorded.tokens[places[rows, at] + 1][:, None]
-                figures["text against base"] = float((base.gather(1, following) - said.gather(1, following)).mean())
+            # Where an answer begins it is chosen what it is about: few places, and a read there spoils all of it.
+            begins = recorded.begins[places[rows, at]].nonzero().flatten().tolist()
+            some = rng.sample(range(len(at)), min(TEXT if training else 2 * TEXT, len(at)))
+            for name, which in (("text", some), ("begins", begins)):
+                if which:
+                    chosen = torch.tensor(which)
+                    r, t = rows[chosen], at[chosen]
+                    base, said = self._base_and_said(recorded, places[r, t], did.read[r, t], head)
+                    moved = kl_div(said, base, reduction="batchmean", log_target=True)
+                    loss, figures[name] = loss + w.text * moved, float(moved.detach())
+                    if not training:
+                        following = recorded.tokens[places[r, t] + 1][:, None]
+                        change = base.gather(1, following) - said.gather(1, following)
+                        figures[f"{name} against base"] = float(change.mean())
         return loss, figures, did.after
+
+    def _base_and_said(self, recorded: Recorded, places: Tensor, read: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probabilities (N, C) after recorded places (N,): the base model's, and with what is read there (N, E)."""
+        with torch.no_grad():
+            base = log_softmax(self._logits(recorded, places, torch.zeros_like(read), head), dim=-1)
+        return base, log_softmax(self._logits(recorded, places, read, head), dim=-1)
 
     def _candidates(self, tokens: Tensor, rng: random.Random) -> Tensor:
         """Token ids, rising, among which the tokens of a step's texts are all."""

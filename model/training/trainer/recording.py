@@ -69,7 +69,8 @@ class Recorded:
     """What was recorded, of some files one after the other.
 
     tokens (N,) int64; inputs: layer → (N, E) float16; residual (K, E) float16, and kept (N,) int64: which of its rows a
-    place has, −1 for none. told, flows: places; a flow is an excerpt of filler, [start, end).
+    place has, −1 for none. told, flows: places; a flow is an excerpt of filler, [start, end). begins (N,) bool: places
+    where the base model's own answer begins.
     """
 
     tokens: Tensor
@@ -78,6 +79,7 @@ class Recorded:
     kept: Tensor
     told: tuple[Told, ...]
     flows: tuple[tuple[int, int], ...]
+    begins: Tensor
 
 
 class Recorder:
@@ -272,4 +274,8 @@ def load(paths: Sequence[Path]) -> Recorded:
             parts.setdefault(name, []).append(tensor)
     whole = {name: torch.cat(some) for name, some in parts.items()}
     inputs = {int(n.removeprefix("inputs.")): t for n, t in whole.items() if n.startswith("inputs.")}
-    return Recorded(whole["tokens"], inputs, whole["residual"], whole["kept"], tuple(told), tuple(flows))
+    kept = whole["kept"] >= 0
+    begins = torch.zeros_like(kept)
+    for a, b in flows:  # of what was said before an answer nothing is kept
+        begins[a + 1 : b] = kept[a + 1 : b] & ~kept[a : b - 1]
+    return Recorded(whole["tokens"], inputs, whole["residual"], whole["kept"], tuple(told), tuple(flows), begins)

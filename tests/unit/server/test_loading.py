@@ -105,7 +105,8 @@ def test_the_memory_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
     shipped = memory(memory="Shipped")
     assert shipped is not None
     assert shipped.is_file()
-    assert memory() is memory(memory="") is memory(memory="none") is None
+    assert memory() == memory(memory="") == memory(memory="auto") == shipped  # of the default model
+    assert memory(memory="none") is memory(model=str(tmp_path)) is None
     assert memory(memory=str(tmp_path / "m.safetensors"), model=str(tmp_path)) == tmp_path / "m.safetensors"
     assert memory(memory="m.safetensors") == Path.cwd() / "m.safetensors"
     with pytest.raises(WeightsError, match="no memory comes with"):

@@ -229,7 +229,7 @@ def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: s
     seen, residual = taps.read(tokens, lengths, State.zeros(taps.spec, 1), whole=True)
     assert residual is not None
     n = tokens.shape[1]
-    once = Recorded(tokens[0], {i: x[0] for i, x in seen.items()}, residual[0], torch.arange(n), (), ())
+    once = Recorded(tokens[0], {i: x[0] for i, x in seen.items()}, residual[0], torch.arange(n), (), (), tokens[0] < 0)
     with torch.no_grad():
         places = torch.arange(n)[None]
         read = task._read(once, places, lengths, torch.tensor([False])).read[0]
@@ -259,9 +259,11 @@ def test_ordinary_talk_is_among_the_filler(recorded: tuple[Path, Recorded], toke
         assert int(kept[-1]) == end - start - 1
         assert len(kept) == int(kept[-1] - kept[0]) + 1
         assert 1 < len(kept) <= LONGEST + 1
+        assert r.begins[start:end].nonzero().flatten().tolist() == [int(kept[0])]
         asked = tokenizer.decode(r.tokens[start : start + int(kept[0]) + 1].tolist())
         assert "user" in asked
     assert len(turns) == FEW.replies
+    assert int(r.begins.sum()) == FEW.files * FEW.replies
 
 
 def test_a_memory_may_look_up_as_it_writes(base: Path, tmp_path: Path) -> None:
