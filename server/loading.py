@@ -27,10 +27,10 @@ def memory_of(settings: Settings) -> Path | None:
     """The file of the memory that the settings choose. Raises `WeightsError` where none comes with the model."""
     if settings.memory == "none":
         return None
-    if settings.memory != "shipped":
+    if settings.memory not in ("auto", "shipped"):
         return Path(settings.memory)
     shipped = shipped_memory(settings.model)
-    if shipped is None:
+    if shipped is None and settings.memory == "shipped":
         raise WeightsError(f"no memory comes with {settings.model}: set memory to none, or to a file")
     return shipped
 

@@ -97,10 +97,10 @@ class Settings(BaseSettings):
     )
     threads: int = setting(0, COMPUTING, "Threads the worker computes with; 0 = one per core.", ge=0, le=1024)
     memory: str = setting(
-        "none",
+        "auto",
         COMPUTING,
         "A trained memory, laid over the model: a memory.safetensors of `perennial train`; shipped is the one that "
-        "comes with smollm2-135m; none.",
+        "comes with smollm2-135m; none; auto takes the shipped one where there is one.",
     )
     sliding_window: int = setting(512, COMPUTING, "Tokens of exact attention kept per session.", ge=16, le=1_048_576)
     batch_invariant: bool = setting(
@@ -243,8 +243,8 @@ class Settings(BaseSettings):
         if not isinstance(value, str | Path):
             return value
         word = str(value).strip()
-        known = word.lower() in ("", "shipped", "none")
-        return (word.lower() or "none") if known else str(Path(word).expanduser().absolute())
+        known = word.lower() in ("", "auto", "shipped", "none")
+        return (word.lower() or "auto") if known else str(Path(word).expanduser().absolute())
 
     @field_validator("redis_url", "api_keys_file", mode="before")
     @classmethod
