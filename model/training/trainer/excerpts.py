@@ -16,6 +16,7 @@ from torch import Tensor
 from model.training.trainer.recording import Recorded, Told
 
 BEHIND = 0.7  # of the filler, all that may lie before the last facts
+RIVALS = 0.5  # of the excerpts in a text, those that are easily taken for the first one's facts
 LEAST = 32  # tokens of filler that are taken from one excerpt, at least
 
 
@@ -33,7 +34,7 @@ class Text:
 def compose(rng: random.Random, recorded: Recorded, length: int, stories: int, lag: int = 0) -> Text:
     """A text of about `length` tokens, with so many stories; longer where what they tell is longer. lag: the least
     filler before the first question."""
-    some = rng.sample(recorded.told, min(stories, len(recorded.told)))
+    some = [recorded.told[n] for n in _chosen(rng, recorded, min(stories, len(recorded.told)))]
     asked = [one for told in some for one in told.asked]
     rng.shuffle(asked)
     while len(asked) > 1 and sum(one.end - one.start for one in asked) > length // 2:
@@ -55,6 +56,21 @@ def compose(rng: random.Random, recorded: Recorded, length: int, stories: int, l
         answers += range(first, first + one.size)
         places += range(one.start, one.end)
     return Text(tuple(places), tuple(answers), tuple(one.size for one in asked), tuple(filler))
+
+
+def _chosen(rng: random.Random, recorded: Recorded, count: int) -> list[int]:
+    """So many of the excerpts with facts; half of them such as are taken for the first one's."""
+    chosen = [rng.randrange(len(recorded.told))]
+    rivals = recorded.rivals[chosen[0]] if recorded.rivals else ()
+    while len(chosen) < count:
+        near = rivals and rng.random() < RIVALS
+        n = rng.choice(rivals) if near else rng.randrange(len(recorded.told))
+        if n not in chosen:
+            chosen.append(n)
+        elif near:
+            rivals = tuple(m for m in rivals if m not in chosen)
+    rng.shuffle(chosen)
+    return chosen
 
 
 def _and_none(some: Sequence[Told]) -> list[Told | None]:

@@ -70,7 +70,8 @@ class Recorded:
 
     tokens (N,) int64; inputs: layer → (N, E) float16; residual (K, E) float16, and kept (N,) int64: which of its rows a
     place has, −1 for none. told, flows: places; a flow is an excerpt of filler, [start, end). begins (N,) bool: places
-    where the base model's own answer begins.
+    where the base model's own answer begins. rivals: of each excerpt with facts, those with a question whose answer's
+    beginning ends in the same two tokens ("lives in"), which only the subject tells apart.
     """
 
     tokens: Tensor
@@ -80,6 +81,7 @@ class Recorded:
     told: tuple[Told, ...]
     flows: tuple[tuple[int, int], ...]
     begins: Tensor
+    rivals: tuple[tuple[int, ...], ...] = ()
 
 
 class Recorder:
@@ -278,4 +280,22 @@ def load(paths: Sequence[Path]) -> Recorded:
     begins = torch.zeros_like(kept)
     for a, b in flows:  # of what was said before an answer nothing is kept
         begins[a + 1 : b] = kept[a + 1 : b] & ~kept[a : b - 1]
-    return Recorded(whole["tokens"], inputs, whole["residual"], whole["kept"], tuple(told), tuple(flows), begins)
+    return Recorded(
+        whole["tokens"],
+        inputs,
+        whole["residual"],
+        whole["kept"],
+        tuple(told),
+        tuple(flows),
+        begins,
+        _rivals(whole["tokens"], told),
+    )
+
+
+def _rivals(tokens: Tensor, told: Sequence[Told]) -> tuple[tuple[int, ...], ...]:
+    ends = [{tuple(tokens[q.answer - 1 : q.answer + 1].tolist()) for q in one.asked} for one in told]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for n, some in enumerate(ends):
+        for end in some:
+            alike.setdefault(end, []).append(n)
+    return tuple(tuple(sorted({m for end in some for m in alike[end]} - {n})) for n, some in enumerate(ends))
