@@ -1,4 +1,4 @@
-"""What the memory that ships is for: of facts told in a chat, some are answered long after they left the window."""
+"""What the memory that ships is for: facts told in a chat are answered long after they left the window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from model.training.held_out import sentences
-from support.conversation import generate, say, serving
+from support.conversation import Serve, generate, say, serving
 
 pytestmark = [pytest.mark.weights, pytest.mark.full, pytest.mark.timeout(600)]  # a minute and a half of reading
 
@@ -22,16 +22,19 @@ FACTS = (
     ("I work as a dentist.", "What do I work as?", "You work as a", "dentist"),
     ("The code of the garage door is 48213.", "What is the code of the garage door?", "The code is", "48213"),
 )
+# Of the four; a guess is right of none. Measured: see `docs/memory.md`.
+FREELY, BEGUN = 1, 3
 
 
-def test_of_facts_told_in_a_chat_half_are_answered_after_much_other_talk_and_a_restart(
+def test_of_facts_told_in_a_chat_most_are_answered_after_much_other_talk_and_a_restart(
     tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
-    with serving(tmp_path, chunk_tokens="256", memory="shipped") as server:
+    with serving(tmp_path, chunk_tokens="256") as server:
         session = None
         for told, *_ in FACTS:
             body = {"session_id": session} if session else {}
             session = say(server.url, told, max_tokens=12, **body).start["session"]
+        assert session is not None
         told_at = server.session(session)["position"]
         talk = sentences(random.Random(20))  # texts are drawn, not secrets
         while (position := server.session(session)["position"]) < told_at + OTHER_TALK:
@@ -39,22 +42,27 @@ def test_of_facts_told_in_a_chat_half_are_answered_after_much_other_talk_and_a_r
         assert server.session(session)["window_start"] > told_at  # nothing of it is in the window any more
         server.stop()
         server.start()
-        answers = {}
-        for _, question, lead, value in FACTS:
-            begun = [{"role": "user", "content": question}, {"role": "assistant", "content": lead}]
-            asked = generate(server.url, messages=begun, session_id=session, temperature=0, max_tokens=8)
-            answers[value] = asked.text
-            rewound = httpx.post(f"{server.url}/v1/sessions/{session}/rewind", json={"turns": 1})
-            assert rewound.status_code == 200, rewound.text
+        freely, begun = asked(server, session, lead=False), asked(server, session, lead=True)
         assert server.session(session)["position"] == position
-        for value, text in answers.items():
-            record_property(value, text)
-        # Measured: two of the four, the dog and the sister. A guess is right of none.
-        assert sum(text.strip().startswith(value) for value, text in answers.items()) >= 2
+        record_property("freely", freely)
+        record_property("begun", begun)
+        assert sum(value in text for value, text in freely.items()) >= FREELY, freely
+        assert sum(text.strip().startswith(value) for value, text in begun.items()) >= BEGUN, begun
         # It was the memory: without it the same state says none of them.
         httpx.post(f"{server.url}/v1/sessions/{session}/memory/reset", json={"scope": "memory"}).raise_for_status()
-        for _, question, lead, value in FACTS:
-            begun = [{"role": "user", "content": question}, {"role": "assistant", "content": lead}]
-            asked = generate(server.url, messages=begun, session_id=session, temperature=0, max_tokens=8)
-            assert value not in asked.text
-            httpx.post(f"{server.url}/v1/sessions/{session}/rewind", json={"turns": 1}).raise_for_status()
+        for lead in (False, True):
+            for value, text in asked(server, session, lead=lead).items():
+                assert value not in text
+
+
+def asked(server: Serve, session: str, *, lead: bool) -> dict[str, str]:
+    """What is answered to each question, by the value it should say. lead: the answer's beginning is given."""
+    answers = {}
+    for _, question, beginning, value in FACTS:
+        messages = [{"role": "user", "content": question}]
+        messages += [{"role": "assistant", "content": beginning}] if lead else []
+        answers[value] = generate(
+            server.url, messages=messages, session_id=session, temperature=0, max_tokens=8 if lead else 20
+        ).text
+        httpx.post(f"{server.url}/v1/sessions/{session}/rewind", json={"turns": 1}).raise_for_status()
+    return answers

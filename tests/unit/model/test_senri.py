@@ -118,6 +118,17 @@ def test_sinks_matter_and_are_met_once_they_left_the_window() -> None:
     assert ((with_sinks[W:] - without[W:]).abs().amax(dim=1) > 1e-2).all()
 
 
+def test_a_text_that_fits_in_the_window_is_the_base_models_where_tokens_are_written_as_they_leave_it() -> None:
+    """Bit for bit; and no longer, once something has left the window."""
+    config, tensors = shaped("gated-delta-leaving-hidden")
+    ops = choose_ops("cpu", state_dtype=torch.float32)
+    remembering = stepwise(Senri(config, tensors, ops))
+    plain = stepwise(Senri(replace(config, memory_layer_indices=()), tensors, ops))
+    W = config.sliding_window_size
+    assert torch.equal(remembering[:W], plain[:W])
+    assert not torch.equal(remembering[W], plain[W])
+
+
 def test_a_closed_gate_is_the_base_model_exactly_and_writing_goes_on() -> None:
     closed = senri_tensors(SENRI, gates=False)
     gates = {f"model.layers.{i}.self_attn.gate": torch.full((4,), CLOSED) for i in SENRI.memory_layers}
