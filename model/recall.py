@@ -86,7 +86,7 @@ def recall_ref(
     T = q.shape[1]
     if values is not None:
         v = values.view(B, T, V)
-    there = torch.arange(T) < lengths[:, None]  # (B, T): where there is something to write
+    there = live = torch.arange(T) < lengths[:, None]  # (B, T): where there is something to write
     if leaves.waiting is not None:
         each = [u.view(B, T, h, -1) for u in (k, v, b, a if a.shape[-1] else torch.zeros_like(b), torch.ones_like(b))]
         left = exchange(leaves.waiting, torch.cat(each, dim=-1).transpose(1, 2), place, lengths).transpose(1, 2)
@@ -111,7 +111,6 @@ def recall_ref(
         out = out * torch.rsqrt(out.square().mean(dim=-1, keepdim=True) + fixed.eps) * fixed.norm
     if fixed.gated:
         out = silu(gate).unsqueeze(-1) * out
-    live = torch.arange(T) < lengths[:, None]
     return torch.where(live[..., None, None], out, 0.0).reshape(-1, V)
 
 

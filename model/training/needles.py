@@ -84,6 +84,14 @@ class Frame:
     tail: tuple[int, ...]
     end: tuple[int, ...]
 
+    def asked(self, said: Sequence[int], *, first: bool = False) -> tuple[int, ...]:
+        """What the user says, up to where the assistant begins; first: in the first turn."""
+        return (*(self.first if first else self.head), *said, *self.tail)
+
+    def turn(self, said: Sequence[int], answer: Sequence[int], *, first: bool = False) -> tuple[int, ...]:
+        """A whole turn."""
+        return (*self.asked(said, first=first), *answer, *self.end)
+
 
 def frame(tokenizer: Tokenizer) -> Frame:
     """The frame of a model's chat template. Raises `NeedleError` where there is none that keeps turns apart."""
@@ -100,11 +108,19 @@ def frame(tokenizer: Tokenizer) -> Frame:
         later, another = (chat.render_next(m, after="eos") for m in said)
     except ChatError as e:
         raise NeedleError(f"the chat template does not take a plain user turn: {e}") from e
-    tail = _common(first[::-1], other[::-1])[::-1]
-    return Frame(tuple(_common(first, other)), tuple(_common(later, another)), tuple(tail), (chat.end_id,))
+    tail = common(first[::-1], other[::-1])[::-1]
+    return Frame(tuple(common(first, other)), tuple(common(later, another)), tuple(tail), (chat.end_id,))
 
 
-def _common(a: Sequence[int], b: Sequence[int]) -> list[int]:
+def frame_or_none(tokenizer: Tokenizer) -> Frame | None:
+    """The frame of a model's chat template; None where it has none that keeps turns apart."""
+    try:
+        return frame(tokenizer)
+    except NeedleError:
+        return None
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> list[int]:
     """The beginning that both have."""
     n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     return list(a[:n])
@@ -168,11 +184,11 @@ class Story:
         if self._frame is None:
             yield from some
         else:
-            yield from (*self._frame.first, *some, *self._frame.tail, *self._encode(HEARD), *self._frame.end)
+            yield from self._frame.turn(some, self._encode(HEARD), first=True)
 
     def _turn(self, said: tuple[int, ...], answer: str) -> tuple[int, ...]:
         assert self._frame is not None
-        return (*self._frame.head, *said, *self._frame.tail, *self._encode(answer), *self._frame.end)
+        return self._frame.turn(said, self._encode(answer))
 
     def _question(self, fact: Fact) -> Question:
         asked, lead = fact.put(fact.template.question), fact.put(fact.template.lead)
@@ -180,9 +196,9 @@ class Story:
         if self._frame is None:
             opened = PLAIN_QUESTION.format(question=asked, lead=lead)
         else:
-            before, opened = (*self._frame.head, *self._encode(asked), *self._frame.tail), lead
+            before, opened = self._frame.asked(self._encode(asked)), lead
         whole, known = self._encode(f"{opened} {fact.value}"), self._encode(opened)
-        prompt = tuple(_common(whole, known))
+        prompt = tuple(common(whole, known))
         answer = whole[len(prompt) :]
         scored = tuple(bool(self._tokenizer.piece(token).strip()) for token in answer)
         return Question(fact.template.name, (*before, *prompt), answer, scored)

@@ -61,7 +61,7 @@ def compose(rng: random.Random, recorded: Recorded, length: int, stories: int, l
 def _chosen(rng: random.Random, recorded: Recorded, count: int) -> list[int]:
     """So many of the excerpts with facts; half of them such as are taken for the first one's."""
     chosen = [rng.randrange(len(recorded.told))]
-    rivals = recorded.rivals[chosen[0]] if recorded.rivals else ()
+    rivals = recorded.rivals[chosen[0]]
     while len(chosen) < count:
         near = rivals and rng.random() < RIVALS
         n = rng.choice(rivals) if near else rng.randrange(len(recorded.told))
@@ -85,9 +85,8 @@ def _steps(cuts: Sequence[int], end: int) -> list[int]:
 def _filler(rng: random.Random, recorded: Recorded, size: int) -> list[tuple[int, int]]:
     """Pieces of recorded filler, of `size` tokens together."""
     pieces = []
-    lengths = [end - start for start, end in recorded.flows]
     while size > 0:
-        [(start, end)] = rng.choices(recorded.flows, lengths)
+        [(start, end)] = rng.choices(recorded.flows, cum_weights=recorded.reach)
         first = rng.randrange(start, max(start + 1, end - LEAST))
         last = min(first + size, end)
         pieces.append((first, last))

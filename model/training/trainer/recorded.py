@@ -13,32 +13,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, linear, log_softmax
 
-from model.kernels import choose_ops
 from model.overlay import Overlaid
-from model.senri import Senri
 from model.senri_config import Config
-from model.tokenizer import Tokenizer, load_tokenizer
 from model.training.draws import draws
-from model.training.trainer import checkpoint, recording, texts
+from model.training.trainer import checkpoint, recording
 from model.training.trainer.beginning import begin
 from model.training.trainer.excerpts import Text, compose, side_by_side
 from model.training.trainer.optimise import Group
-from model.training.trainer.recording import Recorded, Recorder
+from model.training.trainer.recorder import record
+from model.training.trainer.recording import Recorded
 from model.training.trainer.settings import Recorded as RecordedSettings
 from model.training.trainer.settings import TrainingError
 from model.training.trainer.story_figures import exact, places_of
-from model.training.trainer.talk import Talk
-from model.training.trainer.taps import Taps
 from model.training.trainer.task import Figures
 from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
 from model.weights import open_checkpoint, vector
@@ -73,12 +67,12 @@ class RecordedTask:
             raise TrainingError(f"memory.reads is {m.reads!r}: only a memory that is read at the end can be trained so")
         self.settings = s
         self.base = open_checkpoint(s.base)
-        self.config = c = Config.from_hf(self.base.config, sliding_window_size=s.window, **m.fields())
+        self.config = Config.from_hf(self.base.config, sliding_window_size=s.window, **m.fields())
         kept = Path(s.recording.folder).expanduser() if s.recording.folder else folder / "recording"
         recording.claim(kept, s.recording, s.seed, m.layers)
         files = recording.files(kept, s.recording.files)
         if not all(file.exists() for file in files):
-            self._record(kept)
+            record(s, self.config, self.base, kept)
         held = recording.held_out(len(files))
         self._taught = recording.load([file for i, file in enumerate(files) if i not in held])
         self._judged = recording.load([files[i] for i in held])
@@ -101,16 +95,6 @@ class RecordedTask:
         self._left: dict[int, Tensor] = {}
         counts = torch.bincount(self._taught.tokens, minlength=c.vocab_size)
         self._frequent = counts.topk(min(FREQUENT, c.vocab_size)).indices
-
-    def _record(self, folder: Path) -> None:
-        s, r = self.settings, self.settings.recording
-        tokenizer = load_tokenizer(s.base, None)
-        text = [texts.encode(tokenizer, texts.characters(r.corpus, r.characters), r.characters)]
-        text += [_book(tokenizer, Path(name).expanduser(), r.characters) for name in r.books]
-        ops = choose_ops("auto")
-        taps = Taps(self.config, self.base, ops, s.memory.layers)
-        talk = Talk(Senri(replace(self.config, memory_layer_indices=()), self.base, ops), tokenizer)
-        Recorder(r, s.seed, taps, talk, tokenizer, np.concatenate(text)).make(folder)
 
     def _begin(self) -> None:
         m, g = self.settings.memory, torch.Generator().manual_seed(self.settings.seed)
@@ -295,11 +279,3 @@ def _named(name: str) -> str:
     """20.q_proj.weight → model.layers.20.memory.q_proj.weight."""
     layer, _, rest = name.partition(".")
     return f"model.layers.{layer}.memory.{rest}"
-
-
-def _book(tokenizer: Tokenizer, path: Path, characters: int) -> NDArray[np.int32]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")[:characters]
-    except OSError as e:
-        raise TrainingError(f"recording.books: {path}: cannot be read: {e.strerror}") from e
-    return texts.encode(tokenizer, iter([text]), len(text))

@@ -24,7 +24,7 @@ from model.training.lessons import (
     another_value,
     draw_lessons,
 )
-from model.training.needles import Frame, NeedleError, frame
+from model.training.needles import Frame, common, frame_or_none
 from model.training.trainer import texts
 from model.training.trainer.settings import TrainingError
 
@@ -50,10 +50,7 @@ class Stories:
     def __init__(self, tokenizer: Tokenizer, text: NDArray[np.int32]) -> None:
         self._tokenizer = tokenizer
         self._text = text
-        try:
-            self._frame: Frame | None = frame(tokenizer)
-        except NeedleError:
-            self._frame = None
+        self._frame = frame_or_none(tokenizer)
 
     def form(self, rng: random.Random) -> Frame | None:
         """How the next story is told: in turns of a chat, or (None) as plain text."""
@@ -108,19 +105,19 @@ class Stories:
         if chat is None:
             return self._encode(rng.choice(TOLD_PLAIN).format(f=lesson.fact))
         said, answered = rng.choice(TOLD_CHAT).format(f=lesson.fact), rng.choice(ANSWERED_CHAT)
-        return [*chat.head, *self._encode(said), *chat.tail, *self._encode(answered), *chat.end]
+        return [*chat.turn(self._encode(said), self._encode(answered))]
 
     def ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
         """A question with the beginning of its answer, and the rest of the answer: the value, and what ends it."""
         if chat is None:
-            before: list[int] = []
+            before: tuple[int, ...] = ()
             opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
         else:
-            before = [*chat.head, *self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)), *chat.tail]
+            before = chat.asked(self._encode(rng.choice(ASKED_CHAT).format(q=lesson.question)))
             opened = lesson.lead
         known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}.")
-        same = next((i for i, (a, b) in enumerate(zip(known, whole, strict=False)) if a != b), len(known))
-        return [*before, *whole[:same]], whole[same:]
+        prompt = common(whole, known)
+        return [*before, *prompt], whole[len(prompt) :]
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, specials=False)

@@ -7,15 +7,16 @@ So these stand among the filler it is trained on, and there it is to leave the b
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from model.sampling import History, SamplingParams, sample
 from model.state import Model, State, as_rows
 from model.tokenizer import Tokenizer
 from model.training.lessons import ANSWERED_CHAT, draw_lessons
-from model.training.needles import NeedleError, frame
+from model.training.needles import frame_or_none
 from model.training.relations import words
 
 TOPICS = words(
@@ -64,42 +65,43 @@ class Talk:
 
     def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
         self._model, self._tokenizer = model, tokenizer
+        self._frame = frame_or_none(tokenizer)
 
     def draw(self, rng: random.Random, count: int) -> list[Said]:
         """Turns with the base model's answers, likeliest or drawn; none where it has no template for a chat."""
-        try:
-            around = frame(self._tokenizer)
-        except NeedleError:
+        if self._frame is None:
             return []
-        asked = []
+        asked, params = [], []
         for _ in range(count):
-            row = [*around.first, *self._encode(question(rng)), *around.tail]
+            said: list[int] = self._encode(question(rng))
+            before: tuple[int, ...] = ()
             if rng.random() < AGAIN:
-                row += [*self._encode(rng.choice(REPLIES)), *around.end]
-                row += [*around.head, *self._encode(question(rng)), *around.tail]
-            asked.append(row)
-        answers = self._answers(asked, [rng.choice(TEMPERATURES) for _ in asked], rng.randrange(2**63))
+                before = self._frame.turn(said, self._encode(rng.choice(REPLIES)), first=True)
+                said = self._encode(question(rng))
+            asked.append((*before, *self._frame.asked(said, first=not before)))
+            params.append(SamplingParams(temperature=rng.choice(TEMPERATURES), seed=rng.getrandbits(63)))
+        answers = self._answers(asked, params)
         return [Said((*row, *answer), len(row)) for row, answer in zip(asked, answers, strict=True)]
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, specials=False)
 
-    def _answers(self, asked: list[list[int]], temperatures: list[float], seed: int) -> list[list[int]]:
+    def _answers(self, asked: Sequence[Sequence[int]], params: Sequence[SamplingParams]) -> list[list[int]]:
         """What the model says to each, with what ends it."""
-        g, heat = torch.Generator().manual_seed(seed), torch.tensor(temperatures)[:, None]
         state = State.zeros(self._model.spec, len(asked))
         logits, _ = self._model.advance(*as_rows(asked), state)
         answers: list[list[int]] = [[] for _ in asked]
+        histories = [History() for _ in asked]  # nothing is penalised
         going = torch.ones(len(asked), dtype=torch.int64)
         for _ in range(LONGEST):
-            tokens = (logits + heat * _gumbel(logits, g)).argmax(dim=1)
-            for b, token in enumerate(tokens.tolist()):
+            tokens = [one.token for one in sample(logits, params, state["position"].tolist(), histories)]
+            for b, token in enumerate(tokens):
                 if going[b]:
                     answers[b].append(token)
                     going[b] = token not in self._tokenizer.eos_ids
             if not going.any():
                 break
-            logits, _ = self._model.advance(tokens[:, None], going, state)
+            logits, _ = self._model.advance(torch.tensor(tokens)[:, None], going, state)
         return answers
 
 
@@ -113,8 +115,3 @@ def question(rng: random.Random) -> str:
     asked = rng.choice(ASKED)
     text = asked.format(*rng.sample(TOPICS, asked.count("{}")))
     return text[:1].upper() + text[1:]
-
-
-def _gumbel(like: Tensor, g: torch.Generator) -> Tensor:
-    """Noise that makes the likeliest of logits a draw (`model.draw`)."""
-    return -torch.empty_like(like).exponential_(generator=g).log()

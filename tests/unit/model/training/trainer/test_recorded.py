@@ -21,7 +21,8 @@ from model.training.lessons import RELATIONS
 from model.training.trainer import recording
 from model.training.trainer.excerpts import compose, side_by_side
 from model.training.trainer.recorded import RecordedTask
-from model.training.trainer.recording import HELD, TAUGHT, Recorded, Recorder
+from model.training.trainer.recorder import HELD, TAUGHT, Recorder
+from model.training.trainer.recording import Recorded
 from model.training.trainer.settings import Recorded as Settings
 from model.training.trainer.settings import Recording, TrainingError, parse
 from model.training.trainer.talk import LONGEST, Talk
@@ -229,7 +230,7 @@ def test_what_is_trained_is_what_is_served(base: Path, tmp_path: Path, writes: s
     seen, residual = taps.read(tokens, lengths, State.zeros(taps.spec, 1), whole=True)
     assert residual is not None
     n = tokens.shape[1]
-    once = Recorded(tokens[0], {i: x[0] for i, x in seen.items()}, residual[0], torch.arange(n), (), (), tokens[0] < 0)
+    once = Recorded(tokens[0], {i: x[0] for i, x in seen.items()}, residual[0], torch.arange(n), (), ())
     with torch.no_grad():
         places = torch.arange(n)[None]
         read = task._read(once, places, lengths, torch.tensor([False])).read[0]
