@@ -73,7 +73,7 @@ def test_2_fixed_size(model: Model, text: Text) -> None:
     assert sum(t.nbytes for t in state.values()) == model.spec.nbytes
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 50), max_size=6))
 def test_3_continuation_at_any_split(model: Model, subject: Subject, text: Text, cuts: list[int]) -> None:
     whole, parts = empty(model), empty(model)
@@ -104,7 +104,7 @@ def test_3_continuation_across_every_boundary(model: Model, subject: Subject, te
     assert_close(single, whole, subject.tolerance)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_4_rows_are_independent(model: Model, subject: Subject, lengths: list[int], seed: int) -> None:
     g = torch.Generator().manual_seed(seed)

@@ -53,10 +53,10 @@ def smt_tensors(config: Config, seed: int = 0) -> Tensors:
     for i in range(c.ssm_num_layers):
         layer = {
             "norm.weight": 1 + rand(E, scale=0.1),
-            "mixer.in_proj.weight": rand(2 * d, E, scale=1.5 * E**-0.5),
+            "mixer.in_proj.weight": rand(2 * d, E, scale=E**-0.5),
             "mixer.conv1d.weight": rand(d, 1, K, scale=K**-0.5),
             "mixer.conv1d.bias": rand(d, scale=0.3),
-            "mixer.x_proj.weight": rand(R + 2 * N, d, scale=2 * d**-0.5),
+            "mixer.x_proj.weight": rand(R + 2 * N, d, scale=d**-0.5),
             "mixer.dt_proj.weight": rand(d, R, scale=R**-0.5),
             "mixer.dt_proj.bias": rand(d) - 2,
             "mixer.A_log": rand(d, N),

@@ -211,7 +211,6 @@ def test_any_operations_in_any_order(served: Fleet, oracle: Oracle, examples: in
         settings=settings(
             max_examples=examples,
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -138,7 +138,6 @@ def throw(client: httpx.Client, posts: list[Post], count: int, number: int) -> N
     @seed(number)
     @settings(
         max_examples=count,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

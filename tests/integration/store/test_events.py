@@ -124,7 +124,7 @@ async def test_a_killed_subscription_comes_back_and_misses_nothing(store: Store,
 STEP = st.tuples(st.sampled_from(["say", "silent", "repeat", "early", "kill", "breathe"]), st.integers(1, 4))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEP, max_size=12), after=st.integers(0, 3))
 async def test_every_event_once_in_order_whatever_happens(
     store: Store, steps: list[tuple[str, int]], after: int

@@ -75,7 +75,7 @@ def test_a_first_turn_is_what_transformers_renders(
 
 
 @pytest.mark.weights
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contents=st.lists(CONTENT, min_size=1, max_size=3))
 def test_any_first_turn_is_what_transformers_renders(
     chat: ChatTemplate, smol: Tokenizer, hf_smol_digits: Any, contents: list[str]
@@ -174,7 +174,7 @@ def test_text_that_spells_a_special_token_stays_text(
     assert _contains(following, expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(contents=st.lists(st.text("<|>imstarend_\n ", max_size=30) | st.sampled_from(FORGED), min_size=1, max_size=3))
 def test_no_content_can_forge_a_role(small_chat: ChatTemplate, small: Tokenizer, contents: list[str]) -> None:
     messages = [user(text) for text in contents]

@@ -191,7 +191,7 @@ logits = st.lists(
 ).filter(lambda row: max(row) > -math.inf)
 
 
-@settings(derandomize=True, deadline=None, max_examples=250)
+@settings(derandomize=True, max_examples=250)
 @given(logits, parameters, st.integers(0, 2**64 - 1))
 def test_both_draw_the_same_and_never_what_a_filter_took(x: list[float], params: SamplingParams, position: int) -> None:
     row = np.array(x, np.float32)

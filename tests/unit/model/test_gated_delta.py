@@ -51,7 +51,7 @@ def steps(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, alpha: Tensor, M: Tenso
     return torch.cat(out, dim=1), M
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     T=st.integers(0, 20),
     chunk=st.integers(1, 24),

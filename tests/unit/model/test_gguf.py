@@ -220,7 +220,7 @@ def test_a_file_cut_anywhere_is_refused(small: Path, tmp_path: Path) -> None:
             GGUF(path)
 
 
-@settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=9)), min_size=1, max_size=4),
     cut=st.none() | st.integers(0, 2000),

@@ -86,7 +86,7 @@ def test_equals_the_naive_reference(config: Config) -> None:
     torch.testing.assert_close(logits[0], logits_ref(config, hybrid_tensors(config), TEXTS[3]), rtol=0, atol=1e-9)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, LONGEST), max_size=4).map(sorted))
 def test_equals_advance_at_any_split(
     trained: HybridUnroll, expected: tuple[list[Tensor], State], cuts: list[int]

@@ -65,7 +65,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(spec, position, lengths, T, draw(st.integers(0, 10**6)))
 
 
-ANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @ANY

@@ -71,7 +71,7 @@ def test_a_row_is_bit_identical_in_any_company(ops: CpuOps, kind: str) -> None:
         assert torch.equal(alone(part), together[start : start + rows])
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=32, max_size=32))
 def test_any_finite_activations(ops: CpuOps, values: list[float]) -> None:
     weight = random_weight("q4", 8, 32)

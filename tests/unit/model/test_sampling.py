@@ -338,7 +338,7 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         sample(logits, [SamplingParams(presence_penalty=1)], [0], [History([11])])
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, max_examples=150)
 @given(
     st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=30),
     st.sets(st.integers(0, 29), max_size=10),

@@ -53,7 +53,7 @@ def assert_states(a: State, b: State) -> None:
         )
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 30), max_size=4).map(sorted))
 def test_equals_advance_at_any_split(trained: SmtUnroll, expected: tuple[list[Tensor], State], cuts: list[int]) -> None:
     """The rows then stand at different places of their strides."""

@@ -51,7 +51,7 @@ def test_ids_equal_those_of_transformers(smol: Tokenizer, hf_smol_digits: Any, t
 
 
 @pytest.mark.weights
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=TEXTS)
 def test_ids_equal_those_of_transformers_on_any_text(smol: Tokenizer, hf_smol_digits: Any, text: str) -> None:
     ids = smol.encode(text, specials=True)
@@ -102,7 +102,7 @@ def test_what_the_file_says_of_its_tokens(smol: Tokenizer) -> None:
 
 @pytest.mark.weights
 @given(ids=st.lists(st.integers(0, 49151), max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_pieces_of_any_tokens_add_up_to_the_whole(smol: Tokenizer, hf_smol_digits: Any, ids: list[int]) -> None:
     decoder = smol.decoder()
     text = "".join(decoder.push(i) for i in ids) + decoder.flush()
@@ -112,7 +112,7 @@ def test_pieces_of_any_tokens_add_up_to_the_whole(smol: Tokenizer, hf_smol_digit
 
 @pytest.mark.weights
 @given(text=st.text(alphabet=CHARACTERS, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_character_is_shown_before_it_is_whole(smol: Tokenizer, text: str) -> None:
     decoder = smol.decoder()
     shown = ""

@@ -139,7 +139,7 @@ def test_equals_advance_at_every_position(
     assert_states(state, expected[1])
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 50), max_size=4).map(sorted))
 def test_equals_advance_at_any_split(trained: Unroll, expected: tuple[list[Tensor], State], cuts: list[int]) -> None:
     """The rows then stand at different places of their segments and windows."""

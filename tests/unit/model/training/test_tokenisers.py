@@ -30,7 +30,7 @@ def trained(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return load_tokenizer(folder, None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text() | st.sampled_from(TEXTS) | st.text(alphabet=" \n\t\r \u3000é漢😀a"))
 def test_any_text_comes_back(trained: Tokenizer, text: str) -> None:
     ids = trained.encode(text, specials=False)

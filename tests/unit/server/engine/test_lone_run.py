@@ -59,7 +59,7 @@ VISITORS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     visitors=VISITORS, slots=st.integers(1, 4), chunk=st.integers(1, 9), more=st.integers(0, 9), most=st.integers(0, 9)
 )
@@ -135,7 +135,7 @@ def test_every_request_equals_its_lone_run(
     assert stats.sampled_tokens == sum(len(t) for t in d.tokens.values())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(turns=st.lists(st.lists(TOKENS, min_size=1, max_size=12), min_size=2, max_size=5), data=st.data())
 def test_a_session_may_lose_its_slot_at_any_turn(
     desk: Make, alone: Make, toy: Any, turns: list[list[int]], data: st.DataObject

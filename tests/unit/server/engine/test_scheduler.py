@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.scheduler import Budget, Chunk, FairQueue, Plan, Reader, plan
@@ -47,7 +47,6 @@ def test_those_served_longest_ago_come_first_and_prompts_are_cut_at_full_chunks(
     assert plan(rows, BUDGET).chunks == (Chunk("older", 2), Chunk("recent", 4), Chunk("short", 2))
 
 
-@settings(deadline=None)
 @given(readers, budgets)
 def test_every_stream_every_tick_and_never_beyond_the_budget(rows: list[Reader], budget: Budget) -> None:
     planned = plan(rows, budget)
@@ -65,7 +64,6 @@ def test_every_stream_every_tick_and_never_beyond_the_budget(rows: list[Reader],
         assert planned.chunks, "prompts always move on"
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 60), min_size=1, max_size=6), budgets)
 def test_no_prompt_starves(lengths: list[int], budget: Budget) -> None:
     """However many prompts there are, the one served longest ago is served in every tick: so each within as many
@@ -111,7 +109,6 @@ def test_removed_items_are_gone_and_their_group_with_them() -> None:
     assert len(queue) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 99)), max_size=30))
 def test_first_come_first_served_within_a_group(items: list[tuple[str, int]]) -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()

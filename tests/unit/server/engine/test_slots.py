@@ -124,7 +124,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestSlots = Model.TestCase
-TestSlots.settings = settings(deadline=None, max_examples=50)
+TestSlots.settings = settings(max_examples=50)
 
 
 def test_a_copy_shares_nothing_with_the_pool() -> None:

@@ -192,7 +192,7 @@ def test_logit_bias_keys_come_back_as_numbers(tokenizer: Tokenizer) -> None:
     assert turn.request(Restored("new", (), 0)).sampling.logit_bias == {5: 2.5}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_takeover_at_any_token_shows_each_character_once(tokenizer: Tokenizer, data: st.DataObject) -> None:
     """A worker dies after any number of ticks; another goes on from the events alone."""
