@@ -25,6 +25,7 @@ from torch.nn.functional import pad, softplus
 
 # Added to Σx² under the root: a zero vector stays zero, and its gradient finite.
 L2_EPS = 1e-6
+APART = 8  # channels between those that `products` multiplies: whole vectors of them
 
 
 def gated_delta_ref(
@@ -115,6 +116,19 @@ def chunkwise(
         m = (m if end_ is None else end_ * m) + k_.mT @ new
     read = torch.stack(out, dim=2).permute(0, 2, 3, 1, 4).reshape(B, n * C, h, -1)[:, :T]
     return read.to(v.dtype), m.to(M.dtype)
+
+
+def products(x: Tensor, degree: int) -> Tensor:
+    """Π_{j < degree} x_{i + j·APART} over the last axis, which goes round; x itself at degree 1.
+
+    Two keys whose cosine is c then have one of about c^degree: what resembles each other is told apart, and one part of
+    a key can be tied to another, a name to what is said of it. Compare DPFP (Schlag, Irie and Schmidhuber 2021, "Linear
+    Transformers Are Secretly Fast Weight Programmers", arXiv 2102.11174, section 5.3), which also rectifies.
+    """
+    y = x
+    for j in range(1, degree):
+        y = y * x.roll(-APART * j, dims=-1)
+    return y
 
 
 def l2norm(x: Tensor) -> Tensor:

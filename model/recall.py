@@ -2,7 +2,8 @@
 
 Of what a token's products give (`Fixed.widths`), their bias added, per head of h:
 
-    q = l2norm(conv(q)),  k = l2norm(conv(k)),  v = conv(v),  β = sigmoid(b),  α = exp(−softplus(a + dt_bias)·rate)
+    q = l2norm(φ(conv(q))),  k = l2norm(φ(conv(k))),  v = conv(v),  φ: `products` of the memory's degree
+    β = sigmoid(b),  α = exp(−softplus(a + dt_bias)·rate)
     o of the rule (`model.gated_delta`), or RMSNorm(o)·g of it;  silu(gate)·o where there is a gate
 
 Where there is a ring `waiting`, what is written (inputs of k and v, b and a) is that of the token read W tokens before,
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from model.gated_delta import chunkwise, conv, l2norm, tail_after
+from model.gated_delta import chunkwise, conv, l2norm, products, tail_after
 
 NOTHING = -1e4  # the logit of a β that is 0 and an α that is 1
 
@@ -32,7 +33,7 @@ class Fixed:
 
     bias (P,): added to the products side by side. taps (width, 2K+V): the three convolutions side by side, the last tap
     meets the token itself. decays: dt_bias and rate (h,), None where nothing decays. norm: g (d_v,) or None, with eps.
-    gated: there is a gate. own_values: v is among the products, not given apart.
+    gated: there is a gate. own_values: v is among the products, not given apart. degree: of φ.
     """
 
     heads: int
@@ -45,6 +46,7 @@ class Fixed:
     eps: float
     gated: bool
     own_values: bool
+    degree: int = 1
 
     @property
     def widths(self) -> tuple[int, int, int, int, int, int]:
@@ -99,7 +101,8 @@ def recall_ref(
     q, k, v = conv(inputs, fixed.taps.T, tail).split((K, K, V), dim=-1)
     for old, new in zip(tails, tail_after(inputs, tail, lengths).split((K, K, V), dim=-1), strict=True):
         old.copy_(new)
-    q, k, v = l2norm(q.reshape(B, T, h, d_k)), l2norm(k.reshape(B, T, h, d_k)), v.reshape(B, T, h, d_v)
+    q, k = (l2norm(products(u.reshape(B, T, h, d_k), fixed.degree)) for u in (q, k))
+    v = v.reshape(B, T, h, d_v)
     beta, alpha = torch.sigmoid(b) * there.unsqueeze(-1), None
     if fixed.decays is not None:
         bias, rate = fixed.decays

@@ -5,10 +5,12 @@ and values, and replaces what attention found. `Recall` is the gated delta rule 
 own; what it reads is added to the residual stream beside the attention's output:
 
     x = RMSNorm(h) − mean;  e = x, or RMSNorm(embedding)
-    q = l2norm(conv(W_q x)),  k = l2norm(conv(W_k x)),  v = conv(W_v e)
+    q = l2norm(φ(conv(W_q x))),  k = l2norm(φ(conv(W_k x))),  v = conv(W_v e)
     β = sigmoid(W_b x + b),  α = exp(−softplus(W_a x + dt_bias)·exp(A_log)), or 1 where there is no A_log
     r = W_o (γ ⊙ o),  o read by the rule (or RMSNorm(o)·g of it);  γ = silu(W_g x + b_g) per head, or 1
     h ← h + r  beside the attention, or once all layers are through (`Config.memory_reads`)
+
+φ multiplies channels (`model.gated_delta.products`, `Config.memory_key_degree`), or leaves them as they are.
 
 Without a norm a read is as long as its match is good: where nothing that is stored fits, it is nearly nothing.
 
@@ -170,6 +172,7 @@ def load_recall(config: Config, layer: int, block: Block, tensors: Tensors, ops:
         eps=c.rms_norm_eps,
         gated=c.memory_read_gate,
         own_values=hidden,
+        degree=c.memory_key_degree,
     )
     return Recall(
         layer,

@@ -34,6 +34,7 @@ class Config:
         the last norm, so that the layers compute what they would without a memory.
     memory_writes: when a token is written: "now", as it is read; or as it is "leaving" the window, so that the memory
         holds what the window does not, and a text that fits in the window is the base model's.
+    memory_key_degree: how many channels of keys and queries are multiplied (`model.gated_delta.products`).
     memory_read_gate, memory_read_norm: a read is weighed by a gate per head; it goes through a norm.
     share_memory, num_memories: of the rules linear and delta; see `model.infini` and `model.routing`.
     """
@@ -62,6 +63,7 @@ class Config:
     memory_key_dim: int = 0
     memory_value_dim: int = 0
     memory_conv_width: int = 4
+    memory_key_degree: int = 1
     memory_value_source: str = "embedding"
     memory_reads: str = "layer"
     memory_writes: str = "now"
@@ -237,5 +239,6 @@ _AT_LEAST_ONE = (
     "memory_key_dim",
     "memory_value_dim",
     "memory_conv_width",
+    "memory_key_degree",
 )
 _REQUIRED = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "head_dim", "intermediate_size"}

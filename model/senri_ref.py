@@ -194,7 +194,7 @@ class _Recall:
         writer = len(self._x) - (c.sliding_window_size if c.memory_writes == "leaving" else 0)
         if write and writer > 0:
             self._write(self._x[:writer], self._e[:writer])
-        q = self._conv("q", self._x)
+        q = self._features(self._conv("q", self._x))
         out = []
         for h in range(c.memory_heads):
             read = M[h].T @ (q[h] / q[h].norm())
@@ -209,7 +209,7 @@ class _Recall:
         """The write of the last of these tokens."""
         c, w, M = self._c, self._w, self._M
         E, H = c.hidden_size, c.memory_heads
-        k, v, x = self._conv("k", xs), self._conv("v", es), xs[-1]
+        k, v, x = self._features(self._conv("k", xs)), self._conv("v", es), xs[-1]
         beta = torch.sigmoid(w("b_proj.weight", H, E) @ x + w("b_proj.bias", H))
         for h in range(H):
             key = k[h] / k[h].norm()
@@ -217,6 +217,12 @@ class _Recall:
                 a = w("a_proj.weight", H, E)[h] @ x + w("dt_bias", H)[h]
                 M[h] *= torch.exp(-torch.log(1 + torch.exp(a)) * torch.exp(w("A_log", H)[h]))
             M[h] += beta[h] * torch.outer(key, v[h] - M[h].T @ key)
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Each channel times those 8, 16 … after it, so many as the degree says, going round; (h, d_k)."""
+        d = self._c.memory_key_dim
+        factors = [x[:, [(i + 8 * j) % d for i in range(d)]] for j in range(self._c.memory_key_degree)]
+        return torch.stack(factors).prod(dim=0)
 
     def _conv(self, name: str, inputs: list[Tensor]) -> Tensor:
         """Σ_d tap[−1−d] · (W · input of d tokens ago), (h, width of a head)."""

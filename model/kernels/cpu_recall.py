@@ -15,7 +15,7 @@ from typing import Any
 
 from numba import njit, types
 
-from model.gated_delta import L2_EPS
+from model.gated_delta import APART, L2_EPS
 from model.kernels.cpu_rows import norm_row
 from model.kernels.cpu_ssm import VECTOR, fetch, put_word, silu_of
 from model.kernels.emit import F32, F64, I8, I32, I64, LANES, Emit, Value, routine
@@ -23,6 +23,7 @@ from model.kernels.pool import arg, compile_kernel, source_version
 
 NOTHING = 0x3F800000 << 32  # `strengths` of a token that writes nothing: β = 0, α = 1
 ONE = 0x3F800000  # 1.0
+assert APART == LANES, "channels that are multiplied lie whole vectors apart"
 WIDE = 4  # vectors of a value that go through a head's keys side by side
 FEW = 8  # floats kept for what stands behind a value in the ring: b, a, and 1
 
@@ -115,6 +116,24 @@ def convolve(e: Emit, args: Sequence[Value]) -> None:
             e.store(e.load(e.b.select(last, own, e.at(place, tail_row)), e.floats), place)
         w = e.load(e.at(taps, offset, e.b.mul(before, tap)), e.floats)
         e.store(e.fma(w, e.load(own, e.floats), e.get(total)), e.at(out, offset))
+
+
+@routine(3)
+def multiply_row(e: Emit, args: Sequence[Value]) -> None:
+    """(row, vectors, factors − 1): each vector times so many of those after it, going round; behind the row so many
+    vectors are overwritten."""
+    row, vectors, others = args
+    (total,) = e.variables(1, e.f(0.0))
+    with e.loop(others) as j:
+        offset = e.times(j, VECTOR)
+        e.store(e.load(e.at(row, offset), e.floats), e.at(row, e.times(vectors, VECTOR), offset))
+    with e.loop(vectors) as j:
+        place = e.at(row, e.times(j, VECTOR))
+        e.put(e.load(place, e.floats), total)
+        with e.loop(others) as i:
+            after = e.load(e.at(place, VECTOR, e.times(i, VECTOR)), e.floats)
+            e.put(e.b.fmul(e.get(total), after), total)
+        e.store(e.get(total), place)
 
 
 @routine(2)
@@ -211,11 +230,11 @@ def recall_head(args: int, item: int) -> None:
     """args: address of these words: x, bytes of its rows, v, bytes of its rows, bias, v's bias or 0, out, taps, rows of
     a tail, dt_bias or 0, rate, norm or 0, (eps, d_v) bits, whether gated; the addresses of M, the tails of q, k and v,
     waiting or 0, writes and frozen, and bytes between the rows of each; W, bytes of a number of waiting, place,
-    lengths, T, h, d_k, d_v, scratch (4·(3·d_k + 2·d_v + FEW) bytes per item)."""
+    lengths, T, h, d_k, d_v, scratch (4·(3·d_k + 2·d_v + FEW) bytes per item), degree."""
     w = arg(args, 0)
     x_row, v_row, bias, taps, before = arg(w, 1), arg(w, 3), arg(w, 4), arg(w, 7), arg(w, 8)
     dt_bias, rate, norm, ring_size = arg(w, 9), arg(w, 10), arg(w, 11), arg(w, 29)
-    W, T, h, d_k, d_v = arg(w, 28), arg(w, 32), arg(w, 33), arg(w, 34), arg(w, 35)
+    W, T, h, d_k, d_v, factors = arg(w, 28), arg(w, 32), arg(w, 33), arg(w, 34), arg(w, 35), arg(w, 37) - 1
     row, head = item // h, item % h
     keys, values, width = d_k // LANES, d_v // LANES, d_k + d_v + 3
     own_k, own_v, row_k, row_v = 4 * head * d_k, 4 * head * d_v, 4 * h * d_k, 4 * h * d_v
@@ -258,7 +277,9 @@ def recall_head(args: int, item: int) -> None:
             written += 1
         add_row(x + own_k, bias + own_k, q, keys)
         convolve(q, tail_q, row_k, taps + own_k, tap, before, q, keys)
+        multiply_row(q, keys, factors)  # what comes behind q and k is made after them
         convolve(key, tail_k, row_k, taps + row_k + own_k, tap, before, k, keys)
+        multiply_row(k, keys, factors)
         convolve(value, tail_v, row_v, taps + 2 * row_k + own_v, tap, before, v, values)
         unit_row(q, keys)
         unit_row(k, keys)
@@ -283,7 +304,7 @@ def recall_head(args: int, item: int) -> None:
 @cache
 def recall_kernel() -> int:
     """Compile it, or load it from the cache; its address for `Pool.run`."""
-    digest = hashlib.sha256(str(L2_EPS).encode())
+    digest = hashlib.sha256(str((L2_EPS, APART)).encode())
     for name in ("cpu_ssm.py", "cpu_recall.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     version = source_version() ^ int.from_bytes(digest.digest()[:6], "little")

@@ -1,7 +1,7 @@
 """The memory layer of the cpu backend: shapes and dtypes checked, then addresses for `cpu_recall`.
 
-Where the widths of a key or a value are no multiples of 8 the operation is the reference's, a token of a row at a time:
-slow, the same at any batch.
+Where the widths of a key or a value are no multiples of 8, or too small for the degree, the operation is the
+reference's, a token of a row at a time: slow, the same at any batch.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class CpuRecall:
 
 def fits(fixed: Fixed) -> bool:
     """Whether the widths are made for vectors."""
-    return fixed.key_dim % LANES == 0 and fixed.value_dim % LANES == 0
+    # `multiply_row` overwrites what lies behind a key.
+    few = LANES * (fixed.degree - 1) <= min(fixed.key_dim, fixed.value_dim)
+    return fixed.key_dim % LANES == 0 and fixed.value_dim % LANES == 0 and few
 
 
 class Words:
@@ -76,7 +78,7 @@ class Words:
         self._own = 8 * K if fixed.own_values else 0  # bytes before the values among the products
         bias = whole(fixed.bias, P)
         dt_bias, rate = (0, 0) if fixed.decays is None else (whole(one, h) for one in fixed.decays)
-        self._words = array("q", [0] * 37)
+        self._words = array("q", [0] * 38)
         # In the order that `cpu_recall` names.
         self._words[4:6] = array("q", [bias, bias + self._own if self._own else 0])
         constants = [
@@ -90,6 +92,7 @@ class Words:
         ]
         self._words[7:14] = array("q", constants)
         self._words[33:36] = array("q", [h, d_k, d_v])
+        self._words[37] = fixed.degree
         self._at = self._words.buffer_info()[0]
         self._shapes = tuple(
             (torch.float32, shape, _strides(shape)) for shape in ((h, d_k, d_v), (before, K), (before, K), (before, V))

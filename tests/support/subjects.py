@@ -52,7 +52,8 @@ def _rsm(ops: str, **change: Any) -> Callable[[], Model]:
 
 # A memory whose gated reads, without a norm, are added after the last layer.
 LATE: dict[str, Any] = {"memory_reads": "end", "memory_read_gate": True, "memory_read_norm": False}
-LEAVING: dict[str, Any] = LATE | {"memory_writes": "leaving"}  # and a token is written as it leaves the window
+# And a token is written as it leaves the window, under keys of the second degree.
+LEAVING: dict[str, Any] = LATE | {"memory_writes": "leaving", "memory_key_degree": 2, "memory_conv_width": 6}
 WRAPS = (4, 8, 16, 24, 32)
 STRIDES = (4, 9, 12, 16)  # a write of SMT, the window of tokens full, the window of outputs full, one has left it
 CHUNKS = (8, 16, 32)  # a chunk of RSM, a GlobalSync, the second

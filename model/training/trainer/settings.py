@@ -117,6 +117,8 @@ class Memory(_Section):
     heads: int = Field(default=8, ge=1)
     key_dim: int = Field(default=128, ge=1)
     value_dim: int = Field(default=64, ge=1)
+    degree: int = Field(default=1, ge=1)
+    conv_width: int = Field(default=4, ge=1)
     values: Literal["embedding", "hidden"] = "embedding"
     reads: Literal["layer", "end"] = "layer"
     writes: Literal["now", "leaving"] = "now"
@@ -134,6 +136,8 @@ class Memory(_Section):
             "memory_heads": self.heads,
             "memory_key_dim": self.key_dim,
             "memory_value_dim": self.value_dim,
+            "memory_key_degree": self.degree,
+            "memory_conv_width": self.conv_width,
             "memory_value_source": self.values,
             "memory_reads": self.reads,
             "memory_writes": self.writes,

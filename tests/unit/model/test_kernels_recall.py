@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.gated_delta import conv, gated_delta_ref, l2norm
+from model.gated_delta import conv, gated_delta_ref, l2norm, products
 from model.kernels.cpu import CpuOps
 from model.kernels.ref import RefOps
 from model.recall import Fixed, Leaves
@@ -39,6 +39,7 @@ class Case:
         gated: bool = True,
         own_values: bool = False,
         ring: torch.dtype | None = None,
+        degree: int = 1,
     ) -> None:
         g = torch.Generator().manual_seed(h + d_k + d_v + width)
 
@@ -57,6 +58,7 @@ class Case:
             eps=1e-5,
             gated=gated,
             own_values=own_values,
+            degree=degree,
         )
         self.fixed = replace(self.fixed, bias=0.3 * rand(sum(self.fixed.widths)))
         self.x, self.values = rand(B * T, sum(self.fixed.widths)), None if own_values else rand(B * T, V)
@@ -114,8 +116,11 @@ CASES: list[dict[str, Any]] = [
     {"h": 1, "d_k": 64, "d_v": 40, "decays": False, "gated": False, "norm": True, "ring": BF16},
     {"h": 3, "d_k": 8, "d_v": 32, "width": 1, "own_values": True, "ring": F32},
     {"h": 2, "d_k": 256, "d_v": 128, "decays": False, "ring": BF16},
+    {"h": 2, "d_k": 64, "d_v": 32, "width": 12, "degree": 2, "decays": False, "ring": BF16},
+    {"h": 1, "d_k": 24, "d_v": 16, "degree": 3, "norm": True},
+    {"h": 1, "d_k": 16, "d_v": 8, "degree": 4, "own_values": True, "gated": False},
     {"h": 2, "d_k": 24, "d_v": 8, "width": 2, "norm": True, "own_values": True, "decays": False},
-    {"h": 2, "d_k": 5, "d_v": 24, "norm": True, "ring": F32},
+    {"h": 2, "d_k": 5, "d_v": 24, "norm": True, "ring": F32, "degree": 2},
     {"h": 3, "d_k": 8, "d_v": 5, "width": 2, "own_values": True, "gated": False, "ring": BF16},
 ]
 
@@ -160,7 +165,8 @@ def test_is_the_rules_loop(ops: CpuOps, case: dict[str, Any], kind: str) -> None
     v = v if given.values is None else given.values.double().view(B, T, -1)
     tail = torch.cat(given.leaves[1:4], dim=-1).double()
     q, k, v = conv(torch.cat((q, k, v), -1), given.fixed.taps.T.double(), tail).split((h * d_k, h * d_k, h * d_v), -1)
-    q, k, v = l2norm(q.view(B, T, h, d_k)), l2norm(k.view(B, T, h, d_k)), v.view(B, T, h, d_v)
+    q, k = (l2norm(products(u.reshape(B, T, h, d_k), given.fixed.degree)) for u in (q, k))
+    v = v.view(B, T, h, d_v)
     for row, n in enumerate(LENGTHS.tolist()):
         alpha = None
         if given.fixed.decays is not None:

@@ -56,6 +56,7 @@ VARIANTS = {
             "memory_reads": "end",
             "memory_read_gate": True,
             "memory_read_norm": False,
+            "memory_key_degree": 2,
             "memory_layer_indices": (1, 3),
         }
     ),
