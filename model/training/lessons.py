@@ -18,7 +18,7 @@ from model.training.relations_made import MADE
 from model.training.relations_told import TOLD
 
 RELATIONS = (*WRITTEN, *MADE, *TOLD)
-WRITTEN_SHARE, MADE_SHARE = 0.3, 0.3  # of the facts, told by a relation of `WRITTEN`, of `MADE`; the others are `TOLD`
+WRITTEN_SHARE, MADE_SHARE = 0.15, 0.2  # of the facts, told by a relation of `WRITTEN`, of `MADE`; the others are `TOLD`
 
 # Around a fact and a question, as plain text and as turns of a chat. {f}: the fact; {q}: the question; {l}: the lead.
 TOLD_PLAIN = (" {f}", "\n{f}", " Note: {f}", " It is known that {f}", "\n\n{f} ", " As I said, {f}")

@@ -40,7 +40,7 @@ PLACES = words(
     island theatre museum factory warehouse hotel school harbour kitchen office bakery farm laboratory archive"""
 )
 THINGS = words(
-    """laptop suitcase bicycle camera notebook telephone printer guitar backpack wallet umbrella radio telescope jacket
+    """laptop suitcase bicycle camera notebook telephone printer guitar backpack wallet trolley radio telescope jacket
     clock painting statue sofa lantern kettle projector drill"""
 )
 
@@ -49,8 +49,8 @@ SPORTS = words("tennis|hockey|rugby|golf|badminton|volleyball|chess|cricket|arch
 DRINKS = words("coffee|lemonade|cocoa|cider|espresso|whisky|milk|ginger ale|green tea|tomato juice|champagne|beer")
 LANGUAGES = words("Japanese|Swahili|Finnish|Arabic|Portuguese|Korean|Hindi|Turkish|Welsh|Greek|Polish|Hebrew|Dutch")
 JOBS = words(
-    "nurse|carpenter|pilot|lawyer|butcher|architect|surgeon|farmer|journalist|plumber|chemist|dancer|judge|soldier"
-    "|programmer|gardener|photographer|electrician|tailor|translator"
+    "nurse|carpenter|pilot|lawyer|butcher|baker|surgeon|farmer|journalist|plumber|chemist|dancer|judge|soldier"
+    "|programmer|gardener|photographer|locksmith|tailor|translator"
 )
 COUNTRIES = words(
     "Canada|Brazil|Kenya|Vietnam|Iceland|Morocco|Chile|Nepal|Egypt|Mexico|Ireland|Thailand|Peru|Ghana|Cuba|India|Spain"
@@ -75,7 +75,7 @@ SUBJECTS = words(
 )
 OBJECTS = words(
     "hammer|candle|ladder|mirror|pillow|blanket|compass|rope|bottle|scarf|mask|coin|map|needle|shovel|whistle|feather"
-    "|button|ribbon|kite|drum|basket|envelope|magnet|brush"
+    "|button|ribbon|kite|drum|basket|thermos|magnet|brush"
 )
 
 
