@@ -50,7 +50,8 @@ def record(settings: Settings, config: Config, base: Tensors, folder: Path) -> N
     text = [texts.encode(tokenizer, texts.characters(r.corpus, r.characters), r.characters)]
     text += [_book(tokenizer, Path(name).expanduser(), r.characters) for name in r.books]
     ops = choose_ops("auto")
-    taps = Taps(config, base, ops, settings.memory.layers)
+    windows = (settings.window, *r.windows)
+    taps = [Taps(replace(config, sliding_window_size=w), base, ops, settings.memory.layers) for w in windows]
     talk = Talk(Senri(replace(config, memory_layer_indices=()), base, ops), tokenizer)
     Recorder(r, settings.seed, taps, talk, tokenizer, np.concatenate(text)).make(folder)
 
@@ -67,15 +68,22 @@ class Recorder:
     """Makes the files of a recording in a folder."""
 
     def __init__(
-        self, settings: Recording, seed: int, taps: Taps, talk: Talk, tokenizer: Tokenizer, text: NDArray[np.int32]
+        self,
+        settings: Recording,
+        seed: int,
+        taps: Sequence[Taps],
+        talk: Talk,
+        tokenizer: Tokenizer,
+        text: NDArray[np.int32],
     ) -> None:
+        """taps: of the run's own window, and of those that the files to be trained on are read with instead."""
         self._settings, self._seed, self._taps, self._talk = settings, seed, taps, talk
         self._tokenizer, self._text = tokenizer, text
         self._stories = Stories(tokenizer, text)
 
     def make(self, folder: Path) -> None:
         """Make the files that are not there yet. Raises `TrainingError` where others were begun."""
-        recording.claim(folder, self._settings, self._seed, self._taps.layers)
+        recording.claim(folder, self._settings, self._seed, self._taps[0].layers)
         names = recording.files(folder, self._settings.files)
         with tqdm(total=len(names), unit="file", desc="recording", initial=sum(f.exists() for f in names)) as bar:
             for number, file in enumerate(names):
@@ -85,7 +93,8 @@ class Recorder:
 
     def _write(self, file: Path, number: int) -> None:
         s, rng = self._settings, draws(self._seed, "recording", number)
-        relations = HELD if number in recording.held_out(s.files) else TAUGHT
+        judged, others = number in recording.held_out(s.files), self._taps[1:]
+        relations = HELD if judged else TAUGHT
         told, asked = [], []
         for at in range(s.stories):
             excerpt, questions = self._story(rng, relations)
@@ -93,7 +102,7 @@ class Recorder:
             asked += [(at, *question) for question in questions]
         flows = [self._flow(rng) for _ in range(-(-s.filler // FLOW))]
         talked = self._talk.draw(rng, s.replies)
-        sheet = _Sheet(self._taps)
+        sheet = _Sheet(others[number % len(others)] if others and not judged else self._taps[0])
         starts = sheet.read(told, [()] * len(told))
         spans = [range(prompt - 1, len(row) - 1) for _, row, _, prompt in asked]
         begun = sheet.read([row for _, row, _, _ in asked], spans)

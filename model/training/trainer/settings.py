@@ -191,14 +191,17 @@ class Recall(_Run):
 
 class Recording(_Section):
     """What is recorded of the base model (`recording`). files: of so many stories, tokens of filler, and ordinary
-    replies, each; the last in ten, one at least, are only judged. books: files of text that are read as filler beside
-    the corpus. folder: where the recording is kept, so that several runs share it; "" for the run's own."""
+    replies, each; the last in ten, one at least, are only judged. windows: of the base model as it reads the files that
+    are trained on, one after the other; the run's own where none is named, and always for those that are judged.
+    books: files of text that are read as filler beside the corpus. folder: where the recording is kept, so that several
+    runs share it; "" for the run's own."""
 
     files: int = Field(default=20, ge=2)
     stories: int = Field(default=65, ge=1)
     facts: _Counts = (1, 4)
     filler: int = Field(default=12_500, ge=640)
     replies: int = Field(default=24, ge=0)
+    windows: tuple[Annotated[int, Field(ge=8)], ...] = ()
     books: tuple[str, ...] = ()
     folder: str = ""
     corpus: str = ""

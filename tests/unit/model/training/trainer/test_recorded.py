@@ -32,6 +32,7 @@ from model.weights import WeightsError, open_checkpoint
 from support.checkpoint import tiny_checkpoint
 from support.tiny import SENRI, senri_tensors
 
+WINDOW = 32
 FEW = Recording(files=2, stories=3, facts=(1, 2), filler=1300, replies=3)
 TEXT = np.frombuffer(b"the cat sat on the mat and the dog lay by the fire. " * 90, dtype=np.uint8).astype(np.int32)
 
@@ -53,10 +54,11 @@ def tokenizer(base: Path) -> Tokenizer:
 
 def recorder(base: Path, tokenizer: Tokenizer, settings: Recording = FEW, seed: int = 1) -> Recorder:
     opened = open_checkpoint(base)
-    config = Config.from_hf(opened.config, sliding_window_size=32)
+    config = Config.from_hf(opened.config, sliding_window_size=WINDOW)
     ops = choose_ops("ref")
     talk = Talk(Senri(replace(config, memory_layer_indices=()), opened, ops), tokenizer)
-    return Recorder(settings, seed, Taps(config, opened, ops, (1, 3)), talk, tokenizer, TEXT)
+    taps = [Taps(replace(config, sliding_window_size=w), opened, ops, (1, 3)) for w in (WINDOW, *settings.windows)]
+    return Recorder(settings, seed, taps, talk, tokenizer, TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,19 @@ def test_a_recording_that_was_stopped_is_gone_on_with(
     assert first.stat().st_mtime_ns == stamp
     with pytest.raises(TrainingError, match="other settings"):
         recorder(base, tokenizer, seed=2).make(folder)
+
+
+def test_what_is_trained_on_may_be_read_in_other_windows(
+    recorded: tuple[Path, Recorded], base: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    settings = FEW.model_copy(update={"windows": (12,)})
+    recorder(base, tokenizer, settings).make(tmp_path)
+    taught, judged = (recording.load([file]) for file in recording.files(tmp_path, FEW.files))
+    same, also = (recording.load([file]) for file in recording.files(recorded[0], FEW.files))
+    assert torch.equal(judged.inputs[3], also.inputs[3])
+    assert not torch.equal(taught.inputs[3], same.inputs[3])
+    first = taught.told[0].start + torch.arange(12)  # a window is not yet full
+    torch.testing.assert_close(taught.inputs[3][first], same.inputs[3][first])
 
 
 def test_what_is_judged_is_of_relations_that_are_not_taught() -> None:
