@@ -22,12 +22,14 @@ LEAST = 32  # tokens of filler that are taken from one excerpt, at least
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """places: where its tokens were recorded; answers: places within the text whose next token is of an answer; sizes:
-    how many tokens each answer has; filler: places within the text, of which the next is recorded behind it."""
+    """places: where its tokens were recorded; answers: places within the text whose next token is of a value that is
+    asked for; sizes: how many tokens each has; leads: the same of how the answers begin before it, one tuple for each
+    that the model is to begin; filler: places within the text, of which the next is recorded behind it."""
 
     places: tuple[int, ...]
     answers: tuple[int, ...]
     sizes: tuple[int, ...]
+    leads: tuple[tuple[int, ...], ...]
     filler: tuple[int, ...]
 
 
@@ -51,11 +53,13 @@ def compose(rng: random.Random, recorded: Recorded, length: int, stories: int, l
         if told is not None:
             places += range(told.start, told.end)
     answers: list[int] = []
+    leads: list[tuple[int, ...]] = []
     for one in asked:
         first = len(places) + one.answer - one.start
         answers += range(first, first + one.size)
+        leads += [tuple(range(first - one.lead, first))] if one.lead else []
         places += range(one.start, one.end)
-    return Text(tuple(places), tuple(answers), tuple(one.size for one in asked), tuple(filler))
+    return Text(tuple(places), tuple(answers), tuple(one.size for one in asked), tuple(leads), tuple(filler))
 
 
 def _chosen(rng: random.Random, recorded: Recorded, count: int) -> list[int]:

@@ -162,6 +162,14 @@ class RecordedTask:
         if w.read:
             alone = cross_entropy(linear(self._normed(read), head), wanted)
             loss, figures["read"] = loss + w.read * alone, float(alone.detach())
+        opening = [[lead[0] for lead in text.leads] for text in drawn]
+        going = [[place for lead in text.leads for place in lead[1:]] for text in drawn]
+        for name, where in (("opening", opening), ("lead", going)):
+            rows, at = places_of(where)
+            if len(at) and w.leads:
+                wanted = torch.searchsorted(among, recorded.tokens[places[rows, at] + 1])
+                begun = cross_entropy(self._logits(recorded, places[rows, at], did.read[rows, at], head), wanted)
+                loss, figures[name] = loss + w.leads * begun, float(begun.detach())
         rows, at = places_of([text.filler for text in drawn])
         beta = did.beta[:, rows, at]
         figures["beta"] = float(beta.detach().mean())

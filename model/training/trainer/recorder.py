@@ -30,7 +30,7 @@ from model.training.trainer import recording, texts
 from model.training.trainer.recording import Asked, Told
 from model.training.trainer.settings import Recorded as Settings
 from model.training.trainer.settings import Recording, TrainingError
-from model.training.trainer.stories import CORRECTED, Stories
+from model.training.trainer.stories import CORRECTED, Question, Stories
 from model.training.trainer.talk import REPLIES, Talk
 from model.training.trainer.taps import Taps
 from model.weights import Tensors
@@ -104,16 +104,16 @@ class Recorder:
         talked = self._talk.draw(rng, s.replies)
         sheet = _Sheet(others[number % len(others)] if others and not judged else self._taps[0])
         starts = sheet.read(told, [()] * len(told))
-        spans = [range(prompt - 1, len(row) - 1) for _, row, _, prompt in asked]
-        begun = sheet.read([row for _, row, _, _ in asked], spans)
+        rows = [[*before, *one.before, *one.lead, *one.value] for _, before, one in asked]
+        ends = [(len(row) - len(one.value), len(one.lead)) for row, (_, _, one) in zip(rows, asked, strict=True)]
+        begun = sheet.read(rows, [range(v - lead - 1, len(row) - 1) for row, (v, lead) in zip(rows, ends, strict=True)])
         whole = [range(FLOW) if i % WHOLE == 0 else () for i in range(len(flows))]
         flown = sheet.read(flows, whole)
         replied = sheet.read([one.tokens for one in talked], [range(one.asked - 1, len(one.tokens)) for one in talked])
         questions_: list[list[Asked]] = [[] for _ in told]
-        for (at, row, before, prompt), start in zip(asked, begun, strict=True):
-            questions_[at].append(
-                Asked(start + max(0, before - OVERLAP), start + len(row), start + prompt - 1, len(row) - prompt)
-            )
+        for (at, before, one), row, (value, lead), start in zip(asked, rows, ends, begun, strict=True):
+            first = start + max(0, len(before) - OVERLAP)
+            questions_[at].append(Asked(first, start + len(row), start + value - 1, len(one.value), lead))
         sheet.save(
             file,
             [Told(a, a + len(row), tuple(q)) for a, row, q in zip(starts, told, questions_, strict=True)],
@@ -122,8 +122,8 @@ class Recorder:
 
     def _story(
         self, rng: random.Random, relations: frozenset[int]
-    ) -> tuple[list[int], list[tuple[list[int], int, int]]]:
-        """An excerpt with facts; and of each question its tokens, how many are before it, and where its answer is."""
+    ) -> tuple[list[int], list[tuple[list[int], Question]]]:
+        """An excerpt with facts; and the questions, each with some filler before it."""
         stories, chat = self._stories, self._stories.form(rng)
         row, asked = self._filler(rng, rng.randint(8, 60)), []
         for lesson in draw_lessons(rng, rng.randint(*self._settings.facts), relations):
@@ -135,9 +135,8 @@ class Recorder:
             if rng.random() < 0.7:
                 row += self._filler(rng, rng.randint(0, 32))
             for _ in range(rng.choice((1, 2))):
-                prompt, answer = stories.ask(rng, newest, chat)
-                before = self._filler(rng, rng.randint(8, 24))
-                asked.append(([*before, *prompt, *answer], len(before), len(before) + len(prompt)))
+                question = stories.ask(rng, newest, chat)
+                asked.append((self._filler(rng, rng.randint(8, 24)), question))
         return row, asked
 
     def _flow(self, rng: random.Random) -> list[int]:

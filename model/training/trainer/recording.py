@@ -28,12 +28,14 @@ from model.training.trainer.settings import Recording, TrainingError
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question: places [start, end) of a file, the place whose next token is the answer's first, and its tokens."""
+    """A question: places [start, end) of a file; the place whose next token is the value's first, and the value's
+    tokens, with what ends it; and how many tokens before it the model is to begin its answer with."""
 
     start: int
     end: int
     answer: int
     size: int
+    lead: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,10 @@ def load(paths: Sequence[Path]) -> Recorded:
             spans: dict[str, Any] = json.loads(file.metadata()["spans"])
         tensors["kept"] = torch.where(tensors["kept"] < 0, -1, tensors["kept"] + rows)
         for one in spans["told"]:
-            asked = (Asked(q["start"] + size, q["end"] + size, q["answer"] + size, q["size"]) for q in one["asked"])
+            asked = (
+                Asked(q["start"] + size, q["end"] + size, q["answer"] + size, q["size"], q["lead"])
+                for q in one["asked"]
+            )
             told.append(Told(one["start"] + size, one["end"] + size, tuple(asked)))
         flows += [(a + size, b + size) for a, b in spans["flows"]]
         size += len(tensors["tokens"])

@@ -147,12 +147,14 @@ class Memory(_Section):
 
 
 class Weights(_Section):
-    """Of the terms of the loss. read: on what the memory alone would answer. beta: L1 on what is written to filler,
-    from step beta_from on; silence, in training on recordings: on the logits of it, as far as they are above that of
-    0.001, for an L1 hardly moves what is small already, and small writes add up."""
+    """Of the terms of the loss. read: on what the memory alone would answer. leads, in training on recordings: on how
+    an answer begins before the value, its first token as much as the others together. beta: L1 on what is written to
+    filler, from step beta_from on; silence, in training on recordings: on the logits of it, as far as they are above
+    that of 0.001, for an L1 hardly moves what is small already, and small writes add up."""
 
     answers: float = 1.0
     read: float = 0.5
+    leads: float = 0.0
     text: float = 0.2
     beta: float = 0.0
     silence: float = 0.0

@@ -44,6 +44,16 @@ class Story:
     filler: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Tokens of a question: what stands before the answer, the answer's beginning (where the model is to begin it: in a
+    chat), and the rest of it: the value, and what ends it."""
+
+    before: tuple[int, ...]
+    lead: tuple[int, ...]
+    value: tuple[int, ...]
+
+
 class Stories:
     """Draws stories. text: filler, as tokens (N,)."""
 
@@ -72,7 +82,7 @@ class Stories:
             told.append(self.tell(rng, newest, chat))
             asked.append(self.ask(rng, newest, chat))
         rng.shuffle(asked)
-        end = sum(len(prompt) + len(answer) for prompt, answer in asked)
+        end = sum(len(one.before) + len(one.lead) + len(one.value) for one in asked)
         spare = length - end - sum(map(len, told))
         # The filler before the last fact; what comes after it is a window at least.
         before = spare - window
@@ -94,11 +104,11 @@ class Stories:
         free += range(len(tokens), len(tokens) + spare - at - 1)
         tokens += filler[at:]
         answers: list[int] = []
-        for prompt, answer in asked:
-            tokens += prompt
-            answers += range(len(tokens) - 1, len(tokens) - 1 + len(answer))
-            tokens += answer
-        return Story(tuple(tokens), tuple(answers), tuple(len(answer) for _, answer in asked), tuple(free))
+        for one in asked:
+            tokens += one.before + one.lead
+            answers += range(len(tokens) - 1, len(tokens) - 1 + len(one.value))
+            tokens += one.value
+        return Story(tuple(tokens), tuple(answers), tuple(len(one.value) for one in asked), tuple(free))
 
     def tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:
         """A fact, as text or as a turn that is answered."""
@@ -107,8 +117,8 @@ class Stories:
         said, answered = rng.choice(TOLD_CHAT).format(f=lesson.fact), rng.choice(ANSWERED_CHAT)
         return [*chat.turn(self._encode(said), self._encode(answered))]
 
-    def ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> tuple[list[int], list[int]]:
-        """A question with the beginning of its answer, and the rest of the answer: the value, and what ends it."""
+    def ask(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> Question:
+        """A question about a fact."""
         if chat is None:
             before: tuple[int, ...] = ()
             opened = rng.choice(ASKED_PLAIN).format(q=lesson.question, l=lesson.lead)
@@ -117,7 +127,8 @@ class Stories:
             opened = lesson.lead
         known, whole = self._encode(opened), self._encode(f"{opened} {lesson.value}.")
         prompt = common(whole, known)
-        return [*before, *prompt], whole[len(prompt) :]
+        lead, value = tuple(prompt), tuple(whole[len(prompt) :])
+        return Question((*before, *lead), (), value) if chat is None else Question(before, lead, value)
 
     def _encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, specials=False)

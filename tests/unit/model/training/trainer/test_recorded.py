@@ -121,7 +121,12 @@ def test_answers_are_where_a_recording_says(recorded: tuple[Path, Recorded], tok
             assert end in {*tokenizer.encode(".", specials=False), *tokenizer.eos_ids}  # it is learned with the value
             assert tokenizer.decode(answer).strip() in text
             assert one.start < one.answer < one.answer + one.size == one.end - 1
-            assert (r.kept[one.answer : one.answer + one.size] >= 0).all()
+            assert (r.kept[one.answer - one.lead : one.answer + one.size] >= 0).all()
+            begins = tokenizer.decode(r.tokens[one.start : one.answer - one.lead + 1].tolist())
+            assert one.lead == 0 or begins.endswith("assistant\n")
+    leads = [one.lead for told in r.told for one in told.asked]
+    assert any(leads)
+    assert not all(leads)
     flows = [bool((r.kept[a:b] >= 0).all()) for a, b in r.flows]
     assert any(flows)
     assert not all(flows)
@@ -172,6 +177,8 @@ def test_a_text_is_put_together_of_whole_excerpts(recorded: tuple[Path, Recorded
         assert sum(text.sizes) == len(text.answers)
         followed = [text.places[t + 1] == text.places[t] + 1 for t in (*text.answers, *text.filler)]
         assert all(followed)
+        assert [lead[-1] + 1 for lead in text.leads if lead[-1] + 1 not in text.answers] == []
+        assert all(text.places[t] == text.places[lead[0]] + t - lead[0] for lead in text.leads for t in lead)
         firsts = {one.answer: told for told in r.told for one in told.asked}
         for t in text.answers:
             if (told := firsts.get(text.places[t])) is not None:
@@ -205,7 +212,7 @@ def settings(base: Path, corpus: Path, writes: str = "now") -> Settings:
             "tokens": [600, 900],
             "stories": [1, 2],
             "passing": 0.5,
-            "weights": {"beta": 0.1, "silence": 0.1},
+            "weights": {"beta": 0.1, "silence": 0.1, "leads": 0.1},
             "judged": 2,
         },
         "here",
@@ -312,7 +319,7 @@ def test_silence_asks_for_less_where_nothing_is_told(task: RecordedTask) -> None
     """Its gradient does not vanish with β: every write strength is brought down as fast."""
 
     def pushed(bias: float, **weights: float) -> float:
-        only = {"answers": 0.0, "read": 0.0, "text": 0.0, "beta": 0.0, "silence": 0.0}
+        only = {"answers": 0.0, "read": 0.0, "leads": 0.0, "text": 0.0, "beta": 0.0, "silence": 0.0}
         changed = task.settings.weights.model_copy(update=only | weights)
         task.settings = task.settings.model_copy(update={"weights": changed})
         memory = task.memories["1"]
@@ -326,6 +333,19 @@ def test_silence_asks_for_less_where_nothing_is_told(task: RecordedTask) -> None
     assert pushed(-6.0, silence=1.0) == pytest.approx(pushed(-2.0, silence=1.0), rel=0.3)
     assert pushed(-12.0, silence=1.0) == 0.0
     assert 0 < pushed(-6.0, beta=1.0) < 0.1 * pushed(-2.0, beta=1.0)
+
+
+def test_how_an_answer_begins_is_judged_where_the_model_begins_it(task: RecordedTask) -> None:
+    weights, losses = task.settings.weights, []
+    for leads in (0.0, 2.0):
+        changed = weights.model_copy(update={"leads": leads})
+        task.settings = task.settings.model_copy(update={"weights": changed})
+        loss, figures, _ = task.loss(0, 0)
+        losses.append(float(loss.detach()))
+        assert ("opening" in figures) == (leads > 0)
+    assert losses[1] - losses[0] == pytest.approx(2.0 * (figures["opening"] + figures["lead"]), rel=1e-4)
+    loss.backward()
+    assert task.memories["1"].q_proj.weight.grad.any()
 
 
 def test_a_memory_that_is_read_in_its_layer_is_refused(base: Path, tmp_path: Path) -> None:
