@@ -308,6 +308,8 @@ def test_it_judges_with_the_memory_and_without(task: RecordedTask) -> None:
     figures = task.evaluate()
     assert {"loss", "exact", "exact without", "text", "text against base", "beta"} <= figures.keys()
     assert figures == task.evaluate()
+    task.settings = task.settings.model_copy(update={"judged_tokens": 1500})
+    assert task.evaluate()["text"] != figures["text"]
     for memory in task.memories.values():
         torch.nn.init.zeros_(memory.o_proj.weight)
     silent = task.evaluate()
