@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,25 +23,13 @@ from model.senri_config import Config
 from model.weights import Checkpoint, Weight, WeightsError
 
 # What a memory says of the configuration; everything else is the model's own.
-FIELDS = (
-    "memory_rule",
-    "memory_layer_indices",
-    "memory_heads",
-    "memory_key_dim",
-    "memory_value_dim",
-    "memory_conv_width",
-    "memory_value_source",
-    "memory_reads",
-    "memory_writes",
-    "memory_read_gate",
-    "memory_read_norm",
-)
+FIELDS = tuple(f.name for f in fields(Config) if f.name.startswith("memory_") and f.name != "memory_layer_interval")
 
 
 def write(path: Path, config: Config, tensors: Mapping[str, Tensor], base: str) -> None:
     """base: the fingerprint of the model it belongs to."""
-    fields = {name: value for name, value in asdict(config).items() if name in FIELDS}
-    metadata = {"format": "perennial memory 1", "base": base, "config": json.dumps(fields)}
+    said = {name: value for name, value in asdict(config).items() if name in FIELDS}
+    metadata = {"format": "perennial memory 1", "base": base, "config": json.dumps(said)}
     beside = path.with_name(path.name + ".tmp")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata=metadata)
     beside.replace(path)
@@ -68,10 +56,10 @@ class Overlaid:
                 f"{path}: was trained for the model {metadata.get('base')}, not for {base.path} ({base.fingerprint})"
             )
         try:
-            fields = json.loads(metadata["config"])
+            said = json.loads(metadata["config"])
         except (KeyError, ValueError) as e:
             raise WeightsError(f"{path}: its configuration cannot be read") from e
-        self.config = {**base.config, **{name: fields[name] for name in FIELDS if name in fields}}
+        self.config = {**base.config, **{name: said[name] for name in FIELDS if name in said}}
 
     def names(self) -> Sequence[str]:
         """Names of all tensors, sorted."""

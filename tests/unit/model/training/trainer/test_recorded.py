@@ -201,6 +201,8 @@ def settings(base: Path, corpus: Path, writes: str = "now") -> Settings:
                 "heads": 2,
                 "key_dim": 8,
                 "value_dim": 8,
+                "degree": 2,
+                "conv_width": 6,
                 "reads": "end",
                 "writes": writes,
                 "gate": True,
