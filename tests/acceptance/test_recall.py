@@ -22,6 +22,20 @@ FACTS = (
     ("I work as a dentist.", "What do I work as?", "You work as a", "dentist"),
     ("The code of the garage door is 48213.", "What is the code of the garage door?", "The code is", "48213"),
 )
+# What is told, and then told otherwise, how the answer is begun, and what counts.
+CORRECTED = (
+    ("The code of the garage door is 48213.", "The code of the garage door is 90377.", *FACTS[3][1:3], "90377"),
+    ("My sister lives in Budapest.", "My sister lives in Marseille.", *FACTS[1][1:3], "Marseille"),
+    ("I work as a dentist.", "I work as a florist.", *FACTS[2][1:3], "florist"),
+    ("My dog is called Biscuit.", "My dog is called Rocket.", *FACTS[0][1:3], "Rocket"),
+)
+OF_ONE = (
+    ("My sister lives in Budapest.", "Where does my sister live?", "Your sister lives in", "Budapest"),
+    ("My sister works as a dentist.", "What does my sister work as?", "Your sister works as a", "dentist"),
+    ("My sister's dog is called Biscuit.", "What is my sister's dog called?", "Your sister's dog is called", "Biscuit"),
+    ("My sister's birthday is in October.", "When is my sister's birthday?", "Your sister's birthday is in", "October"),
+    ("My sister plays chess.", "What does my sister play?", "Your sister plays", "chess"),
+)
 # Of the four; a guess is right of none. Measured: see `docs/memory.md`.
 FREELY, BEGUN = 2, 3
 
@@ -55,10 +69,45 @@ def test_of_facts_told_in_a_chat_most_are_answered_after_much_other_talk_and_a_r
                 assert value not in text
 
 
-def asked(server: Serve, session: str, *, lead: bool) -> dict[str, str]:
+def test_a_fact_that_is_told_again_otherwise_counts_as_it_was_told_last(tmp_path: Path) -> None:
+    answers = []
+    with serving(tmp_path, chunk_tokens="256") as server:
+        for first, then, question, beginning, value in CORRECTED:
+            session = say(server.url, first, max_tokens=8).start["session"]
+            for told in (then, None):
+                talk_past_the_window(server, session)
+                if told is not None:
+                    say(server.url, told, session_id=session, max_tokens=8)
+            answers.append((value, asked(server, session, ((first, question, beginning, value),), lead=True)[value]))
+    assert sum(text.strip().startswith(value) for value, text in answers) >= 3, answers
+
+
+def test_several_facts_about_one_subject_are_told_apart(tmp_path: Path) -> None:
+    with serving(tmp_path, chunk_tokens="256") as server:
+        session = None
+        for told, *_ in OF_ONE:
+            session = say(server.url, told, max_tokens=8, **({"session_id": session} if session else {})).start[
+                "session"
+            ]
+        assert session is not None
+        talk_past_the_window(server, session)
+        answers = asked(server, session, OF_ONE, lead=True)
+    assert sum(text.strip().startswith(value) for value, text in answers.items()) >= 4, answers
+
+
+def talk_past_the_window(server: Serve, session: str) -> None:
+    """Other talk, until nothing that was said before is in the window."""
+    said, talk = server.session(session)["position"], sentences(random.Random(20))
+    while server.session(session)["window_start"] < said:
+        say(server.url, "".join(islice(talk, 30)), session_id=session, max_tokens=4)
+
+
+def asked(
+    server: Serve, session: str, facts: tuple[tuple[str, str, str, str], ...] = FACTS, *, lead: bool
+) -> dict[str, str]:
     """What is answered to each question, by the value it should say. lead: the answer's beginning is given."""
     answers = {}
-    for _, question, beginning, value in FACTS:
+    for _, question, beginning, value in facts:
         messages = [{"role": "user", "content": question}]
         messages += [{"role": "assistant", "content": beginning}] if lead else []
         answers[value] = generate(
