@@ -124,7 +124,7 @@ def test_a_frozen_memory_is_read_and_not_written_until_it_is_unfrozen(server: Se
 def test_a_busy_session_is_looked_at_as_it_was_and_changed_when_it_is_idle(server: Serve) -> None:
     session = told(server)
     looked = ask(server, session)
-    running = stream(server.url, session_id=session, prompt="x", max_tokens=300, temperature=0, ignore_eos=True)
+    running = stream(server.url, session_id=session, prompt="x", max_tokens=3000, temperature=0, ignore_eos=True)
     next(event for event in running if event[0] == "token")
     assert ask(server, session)["matrices"] == looked["matrices"]
     url = f"{server.url}/v1/sessions/{session}/memory/freeze"
