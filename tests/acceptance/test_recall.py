@@ -69,7 +69,9 @@ def test_of_facts_told_in_a_chat_most_are_answered_after_much_other_talk_and_a_r
                 assert value not in text
 
 
-def test_a_fact_that_is_told_again_otherwise_counts_as_it_was_told_last(tmp_path: Path) -> None:
+def test_a_fact_that_is_told_again_otherwise_counts_as_it_was_told_last(
+    tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
     answers = []
     with serving(tmp_path, chunk_tokens="256") as server:
         for first, then, question, beginning, value in CORRECTED:
@@ -79,10 +81,11 @@ def test_a_fact_that_is_told_again_otherwise_counts_as_it_was_told_last(tmp_path
                 if told is not None:
                     say(server.url, told, session_id=session, max_tokens=8)
             answers.append((value, asked(server, session, ((first, question, beginning, value),), lead=True)[value]))
+    record_property("answers", answers)
     assert sum(text.strip().startswith(value) for value, text in answers) >= 3, answers
 
 
-def test_several_facts_about_one_subject_are_told_apart(tmp_path: Path) -> None:
+def test_several_facts_about_one_subject_are_told_apart(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
     with serving(tmp_path, chunk_tokens="256") as server:
         session = None
         for told, *_ in OF_ONE:
@@ -92,6 +95,7 @@ def test_several_facts_about_one_subject_are_told_apart(tmp_path: Path) -> None:
         assert session is not None
         talk_past_the_window(server, session)
         answers = asked(server, session, OF_ONE, lead=True)
+    record_property("answers", answers)
     assert sum(text.strip().startswith(value) for value, text in answers.items()) >= 4, answers
 
 
