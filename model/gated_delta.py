@@ -25,7 +25,7 @@ from torch.nn.functional import pad, softplus
 
 # Added to Σx² under the root: a zero vector stays zero, and its gradient finite.
 L2_EPS = 1e-6
-APART = 8  # channels between those that `products` multiplies: whole vectors of them
+APART = 8  # channels between those that `feature_map` multiplies: whole vectors of them
 
 
 def gated_delta_ref(
@@ -118,7 +118,7 @@ def chunkwise(
     return read.to(v.dtype), m.to(M.dtype)
 
 
-def products(x: Tensor, degree: int) -> Tensor:
+def feature_map(x: Tensor, degree: int) -> Tensor:
     """Π_{j < degree} x_{i + j·APART} over the last axis, which goes round; x itself at degree 1.
 
     Two keys whose cosine is c then have one of about c^degree: what resembles each other is told apart, and one part of

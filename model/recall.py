@@ -2,7 +2,7 @@
 
 Of what a token's products give (`Fixed.widths`), their bias added, per head of h:
 
-    q = l2norm(φ(conv(q))),  k = l2norm(φ(conv(k))),  v = conv(v),  φ: `products` of the memory's degree
+    q = l2norm(φ(conv(q))),  k = l2norm(φ(conv(k))),  v = conv(v),  φ: `feature_map` of the memory's degree
     β = sigmoid(b),  α = exp(−softplus(a + dt_bias)·rate)
     o of the rule (`model.gated_delta`), or RMSNorm(o)·g of it;  silu(gate)·o where there is a gate
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
-from model.gated_delta import chunkwise, conv, l2norm, products, tail_after
+from model.gated_delta import chunkwise, conv, feature_map, l2norm, tail_after
 
 NOTHING = -1e4  # the logit of a β that is 0 and an α that is 1
 
@@ -101,7 +101,7 @@ def recall_ref(
     q, k, v = conv(inputs, fixed.taps.T, tail).split((K, K, V), dim=-1)
     for old, new in zip(tails, tail_after(inputs, tail, lengths).split((K, K, V), dim=-1), strict=True):
         old.copy_(new)
-    q, k = (l2norm(products(u.reshape(B, T, h, d_k), fixed.degree)) for u in (q, k))
+    q, k = (l2norm(feature_map(u.reshape(B, T, h, d_k), fixed.degree)) for u in (q, k))
     v = v.reshape(B, T, h, d_v)
     beta, alpha = torch.sigmoid(b) * there.unsqueeze(-1), None
     if fixed.decays is not None:

@@ -10,7 +10,7 @@ own; what it reads is added to the residual stream beside the attention's output
     r = W_o (γ ⊙ o),  o read by the rule (or RMSNorm(o)·g of it);  γ = silu(W_g x + b_g) per head, or 1
     h ← h + r  beside the attention, or once all layers are through (`Config.memory_reads`)
 
-φ multiplies channels (`model.gated_delta.products`, `Config.memory_key_degree`), or leaves them as they are.
+φ multiplies channels (`model.gated_delta.feature_map`, `Config.memory_key_degree`), or leaves them as they are.
 
 Without a norm a read is as long as its match is good: where nothing that is stored fits, it is nearly nothing.
 

@@ -34,7 +34,7 @@ class Config:
         the last norm, so that the layers compute what they would without a memory.
     memory_writes: when a token is written: "now", as it is read; or as it is "leaving" the window, so that the memory
         holds what the window does not, and a text that fits in the window is the base model's.
-    memory_key_degree: how many channels of keys and queries are multiplied (`model.gated_delta.products`).
+    memory_key_degree: how many channels of keys and queries are multiplied (`model.gated_delta.feature_map`).
     memory_read_gate, memory_read_norm: a read is weighed by a gate per head; it goes through a norm.
     share_memory, num_memories: of the rules linear and delta; see `model.infini` and `model.routing`.
     """

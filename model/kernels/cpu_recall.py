@@ -277,9 +277,11 @@ def recall_head(args: int, item: int) -> None:
             written += 1
         add_row(x + own_k, bias + own_k, q, keys)
         convolve(q, tail_q, row_k, taps + own_k, tap, before, q, keys)
-        multiply_row(q, keys, factors)  # what comes behind q and k is made after them
+        if factors:  # what comes behind q and k is made after them
+            multiply_row(q, keys, factors)
         convolve(key, tail_k, row_k, taps + row_k + own_k, tap, before, k, keys)
-        multiply_row(k, keys, factors)
+        if factors:
+            multiply_row(k, keys, factors)
         convolve(value, tail_v, row_v, taps + 2 * row_k + own_v, tap, before, v, values)
         unit_row(q, keys)
         unit_row(k, keys)
@@ -304,7 +306,7 @@ def recall_head(args: int, item: int) -> None:
 @cache
 def recall_kernel() -> int:
     """Compile it, or load it from the cache; its address for `Pool.run`."""
-    digest = hashlib.sha256(str((L2_EPS, APART)).encode())
+    digest = hashlib.sha256(str(L2_EPS).encode())
     for name in ("cpu_ssm.py", "cpu_recall.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     version = source_version() ^ int.from_bytes(digest.digest()[:6], "little")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from model.gated_delta import chunkwise, conv, decay, l2norm, products, tail_after
+from model.gated_delta import chunkwise, conv, decay, feature_map, l2norm, tail_after
 from model.remembering import CLOSED
 from model.senri_config import Config
 from model.unroll.memory import Segments, attend
@@ -171,7 +171,7 @@ class DeltaMemory(nn.Module):
             alpha = None
             if a is not None and self.dt_bias is not None and self.A_log is not None:
                 alpha = torch.where(written, decay(a, accurate(self.dt_bias), accurate(self.A_log)), 1.0)
-            q, k = (l2norm(products(u, c.memory_key_degree)) for u in (q, k))
+            q, k = (l2norm(feature_map(u, c.memory_key_degree)) for u in (q, k))
             out, M = chunkwise(q, k, v, beta, alpha, memory.M)
             if self.norm is not None:
                 out = self.norm(out)

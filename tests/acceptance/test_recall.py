@@ -14,22 +14,17 @@ from support.conversation import Serve, generate, say, serving
 
 pytestmark = [pytest.mark.weights, pytest.mark.full, pytest.mark.timeout(600)]  # a minute and a half of reading
 
+Fact = tuple[str, str, str, str]
 OTHER_TALK = 20_000  # tokens between the facts and the questions: forty windows
 # What is told, what is asked, how the answer is begun, and what it must say.
-FACTS = (
+FACTS: tuple[Fact, ...] = (
     ("My dog is called Biscuit.", "What is my dog called?", "Your dog is called", "Biscuit"),
     ("My sister lives in Budapest.", "Where does my sister live?", "Your sister lives in", "Budapest"),
     ("I work as a dentist.", "What do I work as?", "You work as a", "dentist"),
     ("The code of the garage door is 48213.", "What is the code of the garage door?", "The code is", "48213"),
 )
-# What is told, and then told otherwise, how the answer is begun, and what counts.
-CORRECTED = (
-    ("The code of the garage door is 48213.", "The code of the garage door is 90377.", *FACTS[3][1:3], "90377"),
-    ("My sister lives in Budapest.", "My sister lives in Marseille.", *FACTS[1][1:3], "Marseille"),
-    ("I work as a dentist.", "I work as a florist.", *FACTS[2][1:3], "florist"),
-    ("My dog is called Biscuit.", "My dog is called Rocket.", *FACTS[0][1:3], "Rocket"),
-)
-OF_ONE = (
+OTHERWISE = ("Rocket", "Marseille", "florist", "90377")  # what is then told of each instead
+OF_ONE: tuple[Fact, ...] = (
     ("My sister lives in Budapest.", "Where does my sister live?", "Your sister lives in", "Budapest"),
     ("My sister works as a dentist.", "What does my sister work as?", "Your sister works as a", "dentist"),
     ("My sister's dog is called Biscuit.", "What is my sister's dog called?", "Your sister's dog is called", "Biscuit"),
@@ -44,11 +39,7 @@ def test_of_facts_told_in_a_chat_most_are_answered_after_much_other_talk_and_a_r
     tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
     with serving(tmp_path, chunk_tokens="256") as server:
-        session = None
-        for told, *_ in FACTS:
-            body = {"session_id": session} if session else {}
-            session = say(server.url, told, max_tokens=12, **body).start["session"]
-        assert session is not None
+        session = told(server, FACTS)
         told_at = server.session(session)["position"]
         talk = sentences(random.Random(20))  # texts are drawn, not secrets
         while (position := server.session(session)["position"]) < told_at + OTHER_TALK:
@@ -74,29 +65,33 @@ def test_a_fact_that_is_told_again_otherwise_counts_as_it_was_told_last(
 ) -> None:
     answers = []
     with serving(tmp_path, chunk_tokens="256") as server:
-        for first, then, question, beginning, value in CORRECTED:
-            session = say(server.url, first, max_tokens=8).start["session"]
-            for told in (then, None):
-                talk_past_the_window(server, session)
-                if told is not None:
-                    say(server.url, told, session_id=session, max_tokens=8)
-            answers.append((value, asked(server, session, ((first, question, beginning, value),), lead=True)[value]))
+        for fact, value in zip(FACTS, OTHERWISE, strict=True):
+            then = (fact[0].replace(fact[3], value), *fact[1:3], value)
+            session = told(server, (fact,))
+            talk_past_the_window(server, session)
+            say(server.url, then[0], session_id=session, max_tokens=12)
+            talk_past_the_window(server, session)
+            answers.append((value, asked(server, session, (then,), lead=True)[value]))
     record_property("answers", answers)
     assert sum(text.strip().startswith(value) for value, text in answers) >= 3, answers
 
 
 def test_several_facts_about_one_subject_are_told_apart(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
     with serving(tmp_path, chunk_tokens="256") as server:
-        session = None
-        for told, *_ in OF_ONE:
-            session = say(server.url, told, max_tokens=8, **({"session_id": session} if session else {})).start[
-                "session"
-            ]
-        assert session is not None
+        session = told(server, OF_ONE)
         talk_past_the_window(server, session)
         answers = asked(server, session, OF_ONE, lead=True)
     record_property("answers", answers)
     assert sum(text.strip().startswith(value) for value, text in answers.items()) >= 4, answers
+
+
+def told(server: Serve, facts: tuple[Fact, ...]) -> str:
+    """A new session that was told the facts, a turn for each."""
+    first, *others = facts
+    session: str = say(server.url, first[0], max_tokens=12).start["session"]
+    for fact in others:
+        say(server.url, fact[0], session_id=session, max_tokens=12)
+    return session
 
 
 def talk_past_the_window(server: Serve, session: str) -> None:
@@ -106,9 +101,7 @@ def talk_past_the_window(server: Serve, session: str) -> None:
         say(server.url, "".join(islice(talk, 30)), session_id=session, max_tokens=4)
 
 
-def asked(
-    server: Serve, session: str, facts: tuple[tuple[str, str, str, str], ...] = FACTS, *, lead: bool
-) -> dict[str, str]:
+def asked(server: Serve, session: str, facts: tuple[Fact, ...] = FACTS, *, lead: bool) -> dict[str, str]:
     """What is answered to each question, by the value it should say. lead: the answer's beginning is given."""
     answers = {}
     for _, question, beginning, value in facts:

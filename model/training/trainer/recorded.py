@@ -162,11 +162,9 @@ class RecordedTask:
         if w.read:
             alone = cross_entropy(linear(self._normed(read), head), wanted)
             loss, figures["read"] = loss + w.read * alone, float(alone.detach())
-        opening = [[lead[0] for lead in text.leads] for text in drawn]
-        going = [[place for lead in text.leads for place in lead[1:]] for text in drawn]
-        for name, where in (("opening", opening), ("lead", going)):
-            rows, at = places_of(where)
-            if len(at) and w.leads:
+        for name, part in (("opening", slice(1)), ("lead", slice(1, None))) if w.leads else ():
+            rows, at = places_of([[place for lead in text.leads for place in lead[part]] for text in drawn])
+            if len(at):
                 wanted = torch.searchsorted(among, recorded.tokens[places[rows, at] + 1])
                 begun = cross_entropy(self._logits(recorded, places[rows, at], did.read[rows, at], head), wanted)
                 loss, figures[name] = loss + w.leads * begun, float(begun.detach())

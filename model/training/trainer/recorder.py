@@ -104,16 +104,16 @@ class Recorder:
         talked = self._talk.draw(rng, s.replies)
         sheet = _Sheet(others[number % len(others)] if others and not judged else self._taps[0])
         starts = sheet.read(told, [()] * len(told))
-        rows = [[*before, *one.before, *one.lead, *one.value] for _, before, one in asked]
-        ends = [(len(row) - len(one.value), len(one.lead)) for row, (_, _, one) in zip(rows, asked, strict=True)]
-        begun = sheet.read(rows, [range(v - lead - 1, len(row) - 1) for row, (v, lead) in zip(rows, ends, strict=True)])
+        rows = [(*before, *one.tokens) for _, before, one in asked]
+        answers = [len(one.lead) + len(one.value) for _, _, one in asked]
+        begun = sheet.read(rows, [range(len(row) - n - 1, len(row) - 1) for row, n in zip(rows, answers, strict=True)])
         whole = [range(FLOW) if i % WHOLE == 0 else () for i in range(len(flows))]
         flown = sheet.read(flows, whole)
         replied = sheet.read([one.tokens for one in talked], [range(one.asked - 1, len(one.tokens)) for one in talked])
         questions_: list[list[Asked]] = [[] for _ in told]
-        for (at, before, one), row, (value, lead), start in zip(asked, rows, ends, begun, strict=True):
-            first = start + max(0, len(before) - OVERLAP)
-            questions_[at].append(Asked(first, start + len(row), start + value - 1, len(one.value), lead))
+        for (at, before, one), row, start in zip(asked, rows, begun, strict=True):
+            first, end, size = start + max(0, len(before) - OVERLAP), start + len(row), len(one.value)
+            questions_[at].append(Asked(first, end, end - size - 1, size, len(one.lead)))
         sheet.save(
             file,
             [Told(a, a + len(row), tuple(q)) for a, row, q in zip(starts, told, questions_, strict=True)],

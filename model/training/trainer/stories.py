@@ -53,6 +53,11 @@ class Question:
     lead: tuple[int, ...]
     value: tuple[int, ...]
 
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """All of it."""
+        return self.before + self.lead + self.value
+
 
 class Stories:
     """Draws stories. text: filler, as tokens (N,)."""
@@ -82,7 +87,7 @@ class Stories:
             told.append(self.tell(rng, newest, chat))
             asked.append(self.ask(rng, newest, chat))
         rng.shuffle(asked)
-        end = sum(len(one.before) + len(one.lead) + len(one.value) for one in asked)
+        end = sum(len(one.tokens) for one in asked)
         spare = length - end - sum(map(len, told))
         # The filler before the last fact; what comes after it is a window at least.
         before = spare - window
@@ -105,9 +110,8 @@ class Stories:
         tokens += filler[at:]
         answers: list[int] = []
         for one in asked:
-            tokens += one.before + one.lead
-            answers += range(len(tokens) - 1, len(tokens) - 1 + len(one.value))
-            tokens += one.value
+            tokens += one.tokens
+            answers += range(len(tokens) - len(one.value) - 1, len(tokens) - 1)
         return Story(tuple(tokens), tuple(answers), tuple(len(one.value) for one in asked), tuple(free))
 
     def tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:

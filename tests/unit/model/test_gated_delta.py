@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.gated_delta import chunkwise, conv, decay, gated_delta_ref, l2norm, products, step, tail_after
+from model.gated_delta import chunkwise, conv, decay, feature_map, gated_delta_ref, l2norm, step, tail_after
 
 B, H, K, V = 2, 3, 5, 4
 Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]  # q, k, v, beta, alpha, M
@@ -213,12 +213,12 @@ def test_conv_is_its_sum_and_goes_on_from_its_tail() -> None:
     assert torch.equal(tail_after(x, after, torch.zeros(2, dtype=torch.int64)), after)
 
 
-def test_products_are_of_channels_eight_apart_going_round() -> None:
+def test_the_feature_map_is_of_channels_eight_apart_going_round() -> None:
     x = torch.arange(1.0, 25.0)
-    assert products(x, 1) is x
-    assert products(x, 3)[[0, 7, 8, 23]].tolist() == [1 * 9 * 17, 8 * 16 * 24, 9 * 17 * 1, 24 * 8 * 16]
+    assert feature_map(x, 1) is x
+    assert feature_map(x, 3)[[0, 7, 8, 23]].tolist() == [1 * 9 * 17, 8 * 16 * 24, 9 * 17 * 1, 24 * 8 * 16]
     a, b = torch.randn(2, 4096, generator=torch.Generator().manual_seed(1)).double()
-    alike = [float(l2norm(products(a, n)) @ l2norm(products(0.8 * a + 0.6 * b, n))) for n in (1, 2, 3)]
+    alike = [float(l2norm(feature_map(a, n)) @ l2norm(feature_map(0.8 * a + 0.6 * b, n))) for n in (1, 2, 3)]
     assert alike == pytest.approx([0.8, 0.8**2, 0.8**3], abs=0.05)
 
 

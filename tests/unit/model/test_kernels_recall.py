@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.gated_delta import conv, gated_delta_ref, l2norm, products
+from model.gated_delta import conv, feature_map, gated_delta_ref, l2norm
 from model.kernels.cpu import CpuOps
 from model.kernels.ref import RefOps
 from model.recall import Fixed, Leaves
@@ -165,7 +165,7 @@ def test_is_the_rules_loop(ops: CpuOps, case: dict[str, Any], kind: str) -> None
     v = v if given.values is None else given.values.double().view(B, T, -1)
     tail = torch.cat(given.leaves[1:4], dim=-1).double()
     q, k, v = conv(torch.cat((q, k, v), -1), given.fixed.taps.T.double(), tail).split((h * d_k, h * d_k, h * d_v), -1)
-    q, k = (l2norm(products(u.reshape(B, T, h, d_k), given.fixed.degree)) for u in (q, k))
+    q, k = (l2norm(feature_map(u.reshape(B, T, h, d_k), given.fixed.degree)) for u in (q, k))
     v = v.view(B, T, h, d_v)
     for row, n in enumerate(LENGTHS.tolist()):
         alpha = None
