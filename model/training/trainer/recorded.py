@@ -109,6 +109,8 @@ class RecordedTask:
         """From a memory that was trained before. Raises `WeightsError` where it has another shape."""
         for name, parameter in self.memories.named_parameters():
             parameter.copy_(vector(other.expect(_named(name), tuple(parameter.shape))))
+            if ".b_proj." in name:
+                parameter.mul_(self.settings.sharper)
 
     def _memory(self, layer: int) -> DeltaMemory:
         memory = self.memories[str(layer)]
