@@ -380,6 +380,9 @@ def test_it_begins_with_a_memory_that_was_trained_before(task: RecordedTask, bas
     begun = RecordedTask(start, tmp_path)
     for (name, mine), theirs in zip(begun.memories.named_parameters(), task.memories.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=4e-3, atol=1e-6, msg=name)  # written in bfloat16
+    sharper = RecordedTask(start.model_copy(update={"sharper": 3.0}), tmp_path)
+    for (name, mine), theirs in zip(sharper.memories.named_parameters(), begun.memories.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs * 3 if "b_proj" in name else theirs, msg=name)
     wider = start.model_copy(update={"memory": asked.memory.model_copy(update={"key_dim": 16})})
     with pytest.raises(WeightsError, match="has shape"):
         RecordedTask(wider, tmp_path)
