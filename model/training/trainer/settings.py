@@ -218,8 +218,8 @@ class Recorded(_Run):
     rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
     a text begins with the memory that another one left. lag: tokens that a write comes after its token was read, where
     memory.writes is "leaving": less than the window, for shorter texts. noise: added to the inputs, as a share of their
-    spread, so that a fact is not learned by heart. start: a memory.safetensors of the same shape to begin with; sharper:
-    what the logits of its β are multiplied by, so that what it hardly writes it writes less still. judged,
+    spread, so that a fact is not learned by heart. start: a memory.safetensors of the same shape to begin with.
+    sharper: what the logits of its β are multiplied by, so that what it hardly writes it writes less still. judged,
     judged_tokens: how many texts an evaluation judges, and how long they are; 0: as long as the longest trained on.
     """
 
