@@ -8,6 +8,7 @@ an L1 on what is written to filler, so that writing becomes rare.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from model.training.trainer.optimise import Group
 from model.training.trainer.settings import Recall, TrainingError
 from model.training.trainer.stories import Stories, Story
 from model.training.trainer.story_figures import exact, places_of
-from model.training.trainer.task import Figures, device_of, products_in
+from model.training.trainer.task import Figures, device_of, products_in, reached
 from model.unroll import Unroll, Unrolled, fill
 from model.weights import Checkpoint, open_checkpoint
 
@@ -88,15 +89,19 @@ class RecallTask:
         """See `Task.loss`."""
         s = self.settings
         rng = draws(s.seed, step, micro, "shape")
-        window, length, facts = rng.choice(s.windows), rng.choice(s.tokens), rng.randint(*s.facts)
-        drawn = [
-            self.stories.draw(draws(s.seed, step, micro, b, "story"), length, facts, window) for b in range(s.rows)
-        ]
+        window, length = rng.choice(s.windows), rng.choice(reached(s.tokens, step, s.curriculum))
+        facts = rng.randint(*s.facts)
+        drawn = [self._draw(draws(s.seed, step, micro, b, "story"), length, facts, window) for b in range(s.rows)]
         passed = torch.tensor([rng.random() < s.passing for _ in drawn], device=self.device)
         loss, figures, after = self._judge(drawn, window, passed, draws(s.seed, step, micro, "text"), step)
         if s.passing:
             self._left = {n: leaf.detach() for n, leaf in after.items() if n.partition(".")[0] in ("M", "writes")}
         return loss, figures, sum(len(story.tokens) for story in drawn)
+
+    def _draw(self, rng: random.Random, length: int, facts: int, window: int) -> Story:
+        if self.settings.copies and rng.random() < self.settings.copies:
+            return self.stories.copy(rng, length, window)
+        return self.stories.draw(rng, length, facts, window)
 
     def _begin(self, view: Unroll, rows: int, passed: Tensor) -> State:
         """Empty states, but for the rows that begin with the memory the row before them left in the last step."""
@@ -137,9 +142,12 @@ class RecallTask:
         if w.text:
             other = [rng.sample(story.filler, min(TEXT, len(story.filler))) for story in stories]
             rows, places = places_of(other, self.device)
-            text = cross_entropy(view.head(out.hidden[rows, places]), tokens[rows, places + 1])
-            loss, figures["text"] = loss + w.text * text, float(text.detach())
+            if len(rows):
+                text = cross_entropy(view.head(out.hidden[rows, places]), tokens[rows, places + 1])
+                loss, figures["text"] = loss + w.text * text, float(text.detach())
         rows, places = places_of([story.filler for story in stories], self.device)
+        if not len(rows):  # only texts that say themselves twice
+            return loss, figures, out.state
         beta = torch.stack([b[rows, places].mean() for b in out.trace.beta.values()]).mean()
         figures["beta"] = float(beta.detach())
         if w.beta and step >= w.beta_from:

@@ -33,7 +33,7 @@ from model.training.trainer.recording import Recorded
 from model.training.trainer.settings import Recorded as RecordedSettings
 from model.training.trainer.settings import TrainingError
 from model.training.trainer.story_figures import exact, places_of
-from model.training.trainer.task import Figures
+from model.training.trainer.task import Figures, reached
 from model.unroll.layers import Delta, DeltaMemory, Rows, normalised
 from model.weights import open_checkpoint, vector
 
@@ -129,7 +129,7 @@ class RecordedTask:
         """See `Task.loss`."""
         s = self.settings
         rng = draws(s.seed, step, micro, "texts")
-        length = rng.choice(s.tokens)
+        length = rng.choice(reached(s.tokens, step, s.curriculum))
         rows = max(2, s.rows * s.tokens[0] // length)
         drawn = [compose(rng, self._taught, length, rng.randint(*s.stories), self._lag) for _ in range(rows)]
         passed = torch.tensor([rng.random() < s.passing for _ in drawn])

@@ -172,8 +172,10 @@ class Lora(_Section):
 class Recall(_Run):
     """Facts told, filler, questions: the memory of a model whose other weights stay as they are, or change little.
 
-    base: what `perennial serve --model` takes. windows, tokens: one of each is drawn for a step. facts: least and most.
-    passing: how often a text begins with the memory that another one left. backbone: "frozen", or `lora`.
+    base: what `perennial serve --model` takes. windows, tokens: one of each is drawn for a step. curriculum: so many
+    steps are taken before each further one of tokens may be drawn; 0: all from the start. facts: least and most.
+    copies: the share of texts that tell nothing and say themselves twice, each half longer than the window. passing:
+    how often a text begins with the memory that another one left. backbone: "frozen", or `lora`.
     """
 
     task: Literal["recall"]
@@ -181,7 +183,9 @@ class Recall(_Run):
     memory: Memory = Field(default_factory=Memory)
     windows: _Choice = (64,)
     tokens: _Choice = (256,)
+    curriculum: int = Field(default=0, ge=0)
     facts: _Counts = (2, 6)
+    copies: float = Field(default=0.0, ge=0, le=1)
     corpus: str = ""
     characters: int = Field(default=8_000_000, ge=10_000)
     passing: float = Field(default=0.0, ge=0, le=1)
@@ -214,13 +218,14 @@ class Recorded(_Run):
     """A memory that is read at the end, trained on recordings of what the base model's layers are given.
 
     memory.reads must be "end". shared: W_k is W_q throughout, not only at the start. decays: the memory fades (α).
-    window: of the base model. tokens: a step's texts have one of these lengths, so many
-    rows of them as make `rows` of the first. stories: excerpts with facts in a text, least and most. passing: how often
-    a text begins with the memory that another one left. lag: tokens that a write comes after its token was read, where
-    memory.writes is "leaving": less than the window, for shorter texts. noise: added to the inputs, as a share of their
-    spread, so that a fact is not learned by heart. start: a memory.safetensors of the same shape to begin with.
-    sharper: what the logits of its β are multiplied by, so that what it hardly writes it writes less still. judged,
-    judged_tokens: how many texts an evaluation judges, and how long they are; 0: as long as the longest trained on.
+    window: of the base model. tokens: a step's texts have one of these lengths, so many rows of them as make `rows` of
+    the first. curriculum: so many steps are taken before each further length may be drawn; 0: all from the start.
+    stories: excerpts with facts in a text, least and most. passing: how often a text begins with the memory that
+    another one left. lag: tokens that a write comes after its token was read, where memory.writes is "leaving": less
+    than the window, for shorter texts. noise: added to the inputs, as a share of their spread, so that a fact is not
+    learned by heart. start: a memory.safetensors of the same shape to begin with. sharper: what the logits of its β are
+    multiplied by, so that what it hardly writes it writes less still. judged, judged_tokens: how many texts an
+    evaluation judges, and how long they are; 0: as long as the longest trained on.
     """
 
     task: Literal["recorded"]
@@ -233,6 +238,7 @@ class Recorded(_Run):
     decays: bool = False
     window: int = Field(default=512, ge=1)
     tokens: _Choice = (768,)
+    curriculum: int = Field(default=0, ge=0)
     stories: _Counts = (1, 4)
     passing: float = Field(default=0.0, ge=0, le=1)
     lag: int = Field(default=64, ge=1)

@@ -114,6 +114,18 @@ class Stories:
             answers += range(len(tokens) - len(one.value) - 1, len(tokens) - 1)
         return Story(tuple(tokens), tuple(answers), tuple(len(one.value) for one in asked), tuple(free))
 
+    def copy(self, rng: random.Random, length: int, window: int) -> Story:
+        """A text of `length` tokens that says itself twice: the second time every token is an answer, which the
+        window no longer holds. Raises `TrainingError` where half of it is not longer than the window."""
+        half = length // 2
+        if half <= max(window, FIRST):
+            raise TrainingError(
+                f"tokens: half of a text of {length} that says itself twice is not longer than a window of {window}"
+            )
+        said = texts.rows(self._text, [rng.randrange(len(self._text))], half)[0].tolist()
+        answers = tuple(range(half + FIRST - 1, 2 * half - 1))
+        return Story((*said, *said), answers, (len(answers),), ())
+
     def tell(self, rng: random.Random, lesson: Lesson, chat: Frame | None) -> list[int]:
         """A fact, as text or as a turn that is answered."""
         if chat is None:

@@ -56,6 +56,11 @@ def products_in(dtype: str, device: torch.device) -> AbstractContextManager[obje
     return torch.autocast(device.type, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
+def reached(choices: Sequence[int], step: int, curriculum: int) -> Sequence[int]:
+    """Those that may be drawn in a step: the first, and one more after every `curriculum` steps; all where it is 0."""
+    return choices[: 1 + step // curriculum] if curriculum else choices
+
+
 def all_of(module: nn.Module) -> list[Group]:
     """Every parameter of a model: matrices decay, vectors do not."""
     named = dict(module.named_parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from model.training.trainer.optimise import Group, Trained
 from model.training.trainer.recall import RecallTask
 from model.training.trainer.run import Progress, Run, read_history
 from model.training.trainer.settings import Language, Optimiser, Recall, Settings, TrainingError, parse
+from model.training.trainer.task import reached
 from model.unroll import Unroll
 from model.weights import WeightsError, open_checkpoint
 from server.cli import main
@@ -271,6 +273,45 @@ def test_a_memory_is_laid_over_its_model(recall: dict[str, Any], tmp_path: Path)
         Overlaid(other, folder / "last" / "memory.safetensors")
     with pytest.raises(WeightsError, match="is no trained memory"):
         Overlaid(checkpoint, Path(settings.base) / "model.safetensors")
+
+
+def test_a_text_that_says_itself_twice_asks_for_what_left_the_window(recall: dict[str, Any]) -> None:
+    settings = parse({**recall, "copies": 1.0, "passing": 0.0}, "here")
+    assert isinstance(settings, Recall)
+    task = RecallTask(settings)
+    story = task.stories.copy(random.Random(1), 100, 16)
+    assert story.tokens[:50] == story.tokens[50:]
+    assert story.filler == ()
+    assert story.answers[0] > 50
+    assert all(story.tokens[t + 1] == story.tokens[t + 1 - 50] for t in story.answers)
+    assert story.answers[-1] + 1 == len(story.tokens) - 1
+    assert sum(story.sizes) == len(story.answers)
+    loss, figures, read = task.loss(0, 0)
+    assert read == 2 * 700
+    assert bool(torch.isfinite(loss))
+    assert "text" not in figures  # every token is an answer's, or is to be written
+    with pytest.raises(TrainingError, match="not longer than a window of 50"):
+        task.stories.copy(random.Random(1), 100, 50)
+    some = RecallTask(settings.model_copy(update={"copies": 0.5, "rows": 16}))
+    _, figures, _ = some.loss(0, 0)
+    assert {"answers", "text", "beta"} <= set(figures)
+
+
+def test_lengths_are_reached_one_after_the_other(recall: dict[str, Any]) -> None:
+    assert [list(reached((5, 6, 7), step, 10)) for step in (0, 9, 10, 25, 99)] == [
+        [5],
+        [5],
+        [5, 6],
+        [5, 6, 7],
+        [5, 6, 7],
+    ]
+    assert list(reached((5, 6, 7), 0, 0)) == [5, 6, 7]
+    settings = parse({**recall, "tokens": [700, 900], "curriculum": 2}, "here")
+    assert isinstance(settings, Recall)
+    task = RecallTask(settings)
+    lengths = {step: task.loss(step, 0)[2] // 2 for step in range(14)}
+    assert {lengths[0], lengths[1]} == {700}
+    assert set(lengths.values()) == {700, 900}
 
 
 def test_low_rank_changes_begin_at_nothing() -> None:
