@@ -30,7 +30,7 @@ from model.training.trainer.taps import Taps
 from model.unroll import Unroll
 from model.weights import WeightsError, open_checkpoint
 from support.checkpoint import tiny_checkpoint
-from support.tiny import SENRI, senri_tensors
+from support.tiny import SENRI, senri_tensors, torch_threads
 
 WINDOW = 32
 FEW = Recording(files=2, stories=3, facts=(1, 2), filler=1300, replies=3)
@@ -64,7 +64,8 @@ def recorder(base: Path, tokenizer: Tokenizer, settings: Recording = FEW, seed: 
 @pytest.fixture(scope="module")
 def recorded(base: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorded]:
     folder = tmp_path_factory.mktemp("recording")
-    recorder(base, tokenizer).make(folder)
+    with torch_threads(1):  # a module's fixtures are made before a test's own
+        recorder(base, tokenizer).make(folder)
     return folder, recording.load(recording.files(folder, FEW.files))
 
 
