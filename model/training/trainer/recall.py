@@ -99,6 +99,7 @@ class RecallTask:
         return loss, figures, sum(len(story.tokens) for story in drawn)
 
     def _draw(self, rng: random.Random, length: int, facts: int, window: int) -> Story:
+        # Nothing is drawn where there are none: stories are those of runs that knew of no copies.
         if self.settings.copies and rng.random() < self.settings.copies:
             return self.stories.copy(rng, length, window)
         return self.stories.draw(rng, length, facts, window)

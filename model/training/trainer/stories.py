@@ -97,7 +97,7 @@ class Stories:
                 f"{FIRST - before} more are needed"
             )
         cuts = sorted(rng.randint(FIRST, before) for _ in told)
-        filler = texts.rows(self._text, [rng.randrange(len(self._text))], spare)[0].tolist()
+        filler = self.plain(rng, 1, spare)[0].tolist()
         tokens: list[int] = []
         free: list[int] = []
         at = 0
@@ -122,7 +122,7 @@ class Stories:
             raise TrainingError(
                 f"tokens: half of a text of {length} that says itself twice is not longer than a window of {window}"
             )
-        said = texts.rows(self._text, [rng.randrange(len(self._text))], half)[0].tolist()
+        said = self.plain(rng, 1, half)[0].tolist()
         answers = tuple(range(half + FIRST - 1, 2 * half - 1))
         return Story((*said, *said), answers, (len(answers),), ())
 
